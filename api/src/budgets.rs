@@ -152,6 +152,11 @@ impl Budgets {
         self.take(vec![self.budget(Limit::TicketFiles, user)]).await
     }
 
+    /// An offer of a ticket.
+    pub(crate) async fn transfer(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Transfers, user)]).await
+    }
+
     /// A new event, of which everybody hears.
     pub(crate) async fn event(&self, organiser: UserId) -> Result<Taken> {
         self.take(vec![self.budget(Limit::Events, organiser)]).await

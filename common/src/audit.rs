@@ -78,6 +78,11 @@ text_enum! {
         CheckInUndone = "check_in_undone",
         TicketKeyAdded = "ticket_key_added",
         TicketKeyRevoked = "ticket_key_revoked",
+        TicketOffered = "ticket_offered",
+        TransferAccepted = "transfer_accepted",
+        TicketTransferred = "ticket_transferred",
+        TransferEnded = "transfer_ended",
+        HoldersListed = "holders_listed",
     }
 }
 

@@ -95,7 +95,7 @@ pub enum Error {
     #[error("{0} is required")]
     ReauthenticationNeeded(&'static str),
     #[error(
-        "Your account cannot be deleted yet. You have {0} confirmed booking(s) for events that have not started. Please cancel them first, or wait until the events have started."
+        "Your account cannot be deleted yet. You have {0} confirmed booking(s) for events that have not started. Please cancel them or give their tickets away first, or wait until the events have started."
     )]
     AccountHasBookings(i64),
     #[error(
@@ -190,6 +190,8 @@ pub enum Error {
     CancelClosed(String),
     #[error("Cannot cancel confirmed booking. Its tickets have been used.")]
     TicketsUsed,
+    #[error("Cannot cancel confirmed booking. Some of its tickets belong to somebody else by now.")]
+    TicketsTransferred,
     #[error("Booking is already confirmed")]
     BookingConfirmed,
     #[error("Ticket generation job not found")]
@@ -200,6 +202,18 @@ pub enum Error {
         "Apple Wallet takes ten passes at once. Please ask for one ticket at a time, with ticket_id."
     )]
     TooManyPasses,
+    #[error("Some of these seats are not yours in this booking")]
+    SeatsNotYours,
+    #[error("Holders cannot be named, nor tickets transferred, any more: the time for it is over")]
+    HoldersClosed,
+    #[error("There is no such ticket of yours")]
+    TicketNotFound,
+    #[error("This ticket cannot be transferred any more")]
+    TicketNotTransferable,
+    #[error("This ticket has been offered to somebody already")]
+    TicketOffered,
+    #[error("There is no such transfer that waits for you")]
+    TransferNotFound,
     #[error("A cancellation request with this idempotency key is already in progress.")]
     IdempotencyInFlight,
 
@@ -376,10 +390,17 @@ impl Error {
             Error::CancelTooLate => (Conflict, "event_started"),
             Error::CancelClosed(_) => (Conflict, "cancellation_closed"),
             Error::TicketsUsed => (Conflict, "tickets_used"),
+            Error::TicketsTransferred => (Conflict, "tickets_transferred"),
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
             Error::TicketsNotFound => (NotFound, "tickets_not_found"),
             Error::TooManyPasses => (Conflict, "too_many_passes"),
+            Error::SeatsNotYours => (NotFound, "seats_not_yours"),
+            Error::HoldersClosed => (Conflict, "holders_closed"),
+            Error::TicketNotFound => (NotFound, "ticket_not_found"),
+            Error::TicketNotTransferable => (Conflict, "ticket_not_transferable"),
+            Error::TicketOffered => (Conflict, "ticket_offered"),
+            Error::TransferNotFound => (NotFound, "transfer_not_found"),
             Error::AccountNotFound => (NotFound, "account_not_found"),
             Error::StaffNotFound => (NotFound, "staff_not_found"),
             Error::DoorClosed => (Conflict, "door_closed"),

@@ -32,12 +32,15 @@ pub struct Removed {
     pub dead_messages: u64,
     pub audit_log: u64,
     pub unpaid_holds: u64,
+    pub offers: u64,
+    pub holders: u64,
 }
 
 /// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks,
-/// unpaid holds, alerts, messages that could not be sent and rows of the audit log, and empties the
-/// bodies of old webhooks, at most 10,000 of each per call. Where a row can be used anew between the
-/// look and the lock, the statement repeats its condition, so that the row stays.
+/// unpaid holds, alerts, messages that could not be sent and rows of the audit log, empties the
+/// bodies of old webhooks, and ends offers of tickets that nobody has accepted in time, at most
+/// 10,000 of each per call. Where a row can be used anew between the look and the lock, the
+/// statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let sessions = sqlx::query!(
         // The last access token may outlive the last refresh token, and must not outlive this row.
@@ -168,6 +171,14 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
+    // They name an address that nobody needs any more.
+    let offers = sqlx::query!(
+        "UPDATE ticket_transfers SET status = 'expired', to_email = NULL, ended_at = now() WHERE status = 'offered' AND id = ANY (ARRAY(
+             SELECT id FROM ticket_transfers WHERE status = 'offered' AND expires_at < now() ORDER BY expires_at LIMIT 10000))"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let holders = forget_holders(conn).await?;
     // The schema lets only such a transaction remove rows.
     let mut tx = conn.begin().await?;
     sqlx::query!("SELECT set_config('nexus.audit_retention', 'on', TRUE)")
@@ -199,7 +210,33 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         dead_messages: dead_messages.rows_affected(),
         audit_log: audit_log.rows_affected(),
         unpaid_holds: unpaid_holds.rows_affected(),
+        offers: offers.rows_affected(),
+        holders,
     })
+}
+
+/// Forgets who came to the events that have started ninety days ago, those of one moment per call, and
+/// of at most 10,000 seats. Returns how many there were, and one more as long as there may be others.
+async fn forget_holders(conn: &mut PgConnection) -> Result<u64> {
+    let next = sqlx::query_scalar!(
+        "SELECT min(start_date) FROM events WHERE start_date > (SELECT through FROM holders_forgotten) AND start_date < now() - interval '90 days'"
+    );
+    let Some(moment) = next.fetch_one(&mut *conn).await? else { return Ok(0) };
+    // The events first, whatever the planner thinks of seats: hence OFFSET.
+    let forgotten = sqlx::query!(
+        "UPDATE booking_seats SET holder_name = NULL, holder_details = NULL WHERE id = ANY (ARRAY(
+             SELECT s.id FROM events e
+             CROSS JOIN LATERAL (SELECT id FROM bookings WHERE event_id = e.id OFFSET 0) b
+             CROSS JOIN LATERAL (SELECT id FROM booking_seats
+                                 WHERE booking_id = b.id AND (holder_name IS NOT NULL OR holder_details IS NOT NULL) OFFSET 0) s
+             WHERE e.start_date = $1 LIMIT 10000))",
+        moment,
+    );
+    let forgotten = forgotten.execute(&mut *conn).await?.rows_affected();
+    if forgotten < 10_000 {
+        sqlx::query!("UPDATE holders_forgotten SET through = $1", moment).execute(conn).await?;
+    }
+    Ok(forgotten + 1)
 }
 
 /// Hashes the tokens that the Node service left behind, at most 10,000 of each kind per call; see

@@ -22,6 +22,8 @@ use serde::Serialize;
 pub(crate) enum Letter<'a> {
     Tickets {
         name: Option<&'a str>,
+        /// Whether whoever gets it has booked them; otherwise they were transferred.
+        is_own: bool,
         reference: &'a str,
         event: EventWords,
         tickets: Vec<TicketWords<'a>>,
@@ -30,6 +32,8 @@ pub(crate) enum Letter<'a> {
     },
     Cancellation {
         name: Option<&'a str>,
+        /// As for tickets.
+        is_own: bool,
         reference: &'a str,
         event_name: String,
         /// When it would have started.
@@ -59,6 +63,23 @@ pub(crate) enum Letter<'a> {
         is_part: bool,
         event_name: Option<&'a str>,
         payment_id: &'a str,
+    },
+    /// A ticket is offered to whoever has an address.
+    Offer {
+        from_name: Option<&'a str>,
+        event: EventWords,
+        seat: &'a str,
+        seat_type: &'a str,
+    },
+    /// A ticket is somebody else's now.
+    Transferred {
+        name: Option<&'a str>,
+        to_name: Option<&'a str>,
+        reference: &'a str,
+        event: EventWords,
+        seat: &'a str,
+        seat_type: &'a str,
+        number: &'a str,
     },
     VerifyEmail {
         code: &'a str,
@@ -102,6 +123,8 @@ pub(crate) struct TicketWords<'a> {
     pub(crate) seat_type: &'a str,
     /// With its currency.
     pub(crate) price: String,
+    /// Who comes in with it, where its owner has named somebody.
+    pub(crate) holder: Option<&'a str>,
     /// The Content-ID of the picture of its code.
     pub(crate) picture: String,
     /// Puts it into Google Wallet.
@@ -130,12 +153,14 @@ macro_rules! built_in {
 }
 
 /// The templates that are used where the installation has none of its own.
-const BUILT_IN: [(&str, &str); 20] = built_in!(
+const BUILT_IN: [(&str, &str); 24] = built_in!(
     "tickets",
     "cancellation",
     "change",
     "reminder",
     "refund",
+    "offer",
+    "transferred",
     "verify_email",
     "recover_password",
     "account_notice",
@@ -241,6 +266,8 @@ impl Letter<'_> {
             Letter::Change { .. } => "change",
             Letter::Reminder { .. } => "reminder",
             Letter::Refund { .. } => "refund",
+            Letter::Offer { .. } => "offer",
+            Letter::Transferred { .. } => "transferred",
             Letter::VerifyEmail { .. } => "verify_email",
             Letter::RecoverPassword { .. } => "recover_password",
             Letter::AccountNotice { .. } => "account_notice",
@@ -261,6 +288,7 @@ fn samples() -> Vec<Letter<'static>> {
         seat: "A1",
         seat_type: "VIP",
         price: "₹500.00".into(),
+        holder: google.map(|_| "Ravi"),
         picture: "1".into(),
         google: google.map(str::to_owned),
     };
@@ -280,6 +308,7 @@ fn samples() -> Vec<Letter<'static>> {
         all.extend([
             Letter::Tickets {
                 name,
+                is_own: name.is_some(),
                 reference,
                 event: event(),
                 tickets,
@@ -287,11 +316,22 @@ fn samples() -> Vec<Letter<'static>> {
             },
             Letter::Cancellation {
                 name,
+                is_own: name.is_some(),
                 reference,
                 event_name: "Jazz <Night>".into(),
                 when: event().when,
                 reason: name.map(|_| "Ill"),
                 refund: name.map(|_| "₹500.00".into()),
+            },
+            Letter::Offer { from_name: name, event: event(), seat: "A1", seat_type: "VIP" },
+            Letter::Transferred {
+                name,
+                to_name: name,
+                reference,
+                event: event(),
+                seat: "A1",
+                seat_type: "VIP",
+                number: "TKT-BKG-1-A1",
             },
             Letter::Change { name, reference, event: event(), was: event() },
             Letter::Reminder { name, reference, event: event() },

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod payments;
 pub(crate) mod seats;
 pub(crate) mod service;
+pub(crate) mod tickets;
 
 use std::marker::PhantomData;
 

@@ -24,6 +24,7 @@ use crate::{
         payments::{webhook, *},
         seats::*,
         service::{documents, health},
+        tickets::*,
     },
     scan_page,
     spec::{Documents, operation::Route},
@@ -101,12 +102,25 @@ fn routes() -> Routes {
         .endpoint::<ListBookings>(M::GET, "/my-bookings")
         .endpoint::<GetBooking>(M::GET, "/{booking_id}")
         .command::<CancelBooking>(M::POST, "/{booking_id}/cancel")
+        .command::<NameHolders>(M::PUT, "/{booking_id}/holders")
         .endpoint::<GetTickets>(M::GET, "/{booking_id}/tickets")
         .endpoint::<GetTicketsPdf>(M::GET, "/{booking_id}/tickets.pdf")
         .endpoint::<GetPasses>(M::GET, "/{booking_id}/tickets.pkpass")
         .endpoint::<GetWalletLinks>(M::GET, "/{booking_id}/wallet-links")
         .endpoint::<GetCalendar>(M::GET, "/{booking_id}/calendar.ics")
         .endpoint::<GetTicketJob>(M::GET, "/ticket-status/{job_id}");
+
+    let holders = Routes::beside("Tickets", "/api/v1/events/{eventId}", PERSONAL)
+        .endpoint::<ListHolders>(M::GET, "/holders");
+
+    let tickets = Routes::new("Tickets", "/api/v1/tickets", PERSONAL)
+        .endpoint::<ListReceived>(M::GET, "/received")
+        .command::<OfferTransfer>(M::POST, "/{id}/transfers");
+
+    let transfers = Routes::new("Tickets", "/api/v1/transfers", PERSONAL)
+        .endpoint::<ListTransfers>(M::GET, "")
+        .command::<AcceptTransfer>(M::POST, "/{transfer_id}/accept")
+        .command::<EndTransfer>(M::DELETE, "/{transfer_id}");
 
     let payments = Routes::new("Payments", "/api/v1/payments", WITH_SUCCESS)
         .command::<CreateOrder>(M::POST, "/create-order")
@@ -126,7 +140,16 @@ fn routes() -> Routes {
         documents::docs_spec(),
     );
 
-    auth.and(events).and(door).and(seats).and(bookings).and(payments).and(service).and(docs)
+    auth.and(events)
+        .and(door)
+        .and(seats)
+        .and(bookings)
+        .and(holders)
+        .and(tickets)
+        .and(transfers)
+        .and(payments)
+        .and(service)
+        .and(docs)
 }
 
 /// The API documents' description of every route.

@@ -25,7 +25,11 @@ use crate::{
 pub async fn require_over(conn: &mut PgConnection, user: UserId) -> Result<()> {
     let left = sqlx::query!(
         r#"SELECT (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
-                   WHERE b.user_id = $1 AND b.status = 'confirmed' AND e.start_date > now()) AS "bookings!",
+                   WHERE b.user_id = $1 AND b.status = 'confirmed' AND e.start_date > now()
+                     AND (NOT EXISTS (SELECT 1 FROM tickets WHERE booking_id = b.id)
+                          OR EXISTS (SELECT 1 FROM tickets WHERE booking_id = b.id AND owner_id IS NULL)))
+                + (SELECT count(DISTINCT b.id) FROM tickets t JOIN bookings b ON b.id = t.booking_id JOIN events e ON e.id = b.event_id
+                   WHERE t.owner_id = $1 AND t.status <> 'cancelled' AND b.status = 'confirmed' AND e.start_date > now()) AS "bookings!",
                   (SELECT count(*) FROM events e
                    WHERE e.organizer_id = $1 AND e.end_date > now() AND (
                        e.status <> 'cancelled'
@@ -99,7 +103,7 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
     let reached = users::contacts_of(conn, user).await?;
     forget_messages(conn, reached.email.as_deref(), reached.phone.as_deref()).await?;
     if reached.email.is_some() || reached.phone.is_some() {
-        let told = AccountErased { email: reached.email, phone: reached.phone };
+        let told = AccountErased { email: reached.email.clone(), phone: reached.phone };
         jobs::enqueue(conn, &told).await?;
     }
     sqlx::query!(
@@ -135,6 +139,31 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
     ] {
         forget.execute(&mut *conn).await?;
     }
+    // Of seats that others have by now, it is theirs to say.
+    sqlx::query!(
+        "UPDATE booking_seats s SET holder_name = NULL, holder_details = NULL FROM bookings b
+         WHERE b.user_id = $1 AND s.booking_id = b.id AND (s.holder_name IS NOT NULL OR s.holder_details IS NOT NULL)
+           AND NOT EXISTS (SELECT 1 FROM tickets t WHERE t.booking_id = b.id AND t.seat_id = s.seat_id AND t.owner_id IS NOT NULL)",
+        user as _,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE booking_seats s SET holder_name = NULL, holder_details = NULL FROM tickets t
+         WHERE t.owner_id = $1 AND s.booking_id = t.booking_id AND s.seat_id = t.seat_id",
+        user as _,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE ticket_transfers SET status = CASE WHEN from_id = $1 THEN 'withdrawn' ELSE 'declined' END, to_email = NULL, ended_at = now()
+         WHERE id = ANY (ARRAY(SELECT id FROM ticket_transfers WHERE from_id = $1 AND status IN ('offered', 'accepted')
+                               UNION SELECT id FROM ticket_transfers WHERE to_email = $2))",
+        user as _,
+        reached.email,
+    )
+    .execute(&mut *conn)
+    .await?;
     forget_holder(conn, user).await
 }
 

@@ -84,6 +84,21 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
                               'reason', reason, 'kept_at', kept_at) ORDER BY booking_id), '[]')
                    FROM cancellation_notices n WHERE n.user_id = u.id) AS "notices!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                              'ticket_id', ticket_id, 'booking_id', k.booking_id, 'event_id', e.id, 'event_name', e.name, 'event_start', e.start_date, 'event_time_zone', e.time_zone,
+                              'seat_label', k.seat_label, 'seat_type_name', seat_type_name, 'holder_name', holder_name, 'holder_details', holder_details,
+                              'code', jsonb_build_object('ticket', k.id, 'nonce', qr_nonce, 'key', qr_key, 'signature', encode(qr_signature, 'hex')), 'status', k.status,
+                              'check_ins', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                                'at', scanned_at, 'gate', g.name, 'undone_at', undone_at) ORDER BY scanned_at), '[]')
+                                            FROM check_ins c LEFT JOIN gates g ON g.id = c.gate_id WHERE c.ticket_id = k.id)) ORDER BY k.id), '[]')
+                   FROM tickets k JOIN bookings b ON b.id = k.booking_id JOIN events e ON e.id = b.event_id
+                   LEFT JOIN booking_seats s ON s.booking_id = b.id AND s.seat_id = k.seat_id WHERE k.owner_id = u.id) AS "received!",
+                  (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                              'id', x.id, 'ticket_id', k.ticket_id, 'is_own', from_id = u.id, 'status', x.status, 'to_email', to_email,
+                              'created_at', x.created_at, 'ended_at', ended_at) ORDER BY x.id), '[]')
+                   FROM (SELECT * FROM ticket_transfers WHERE from_id = u.id UNION SELECT * FROM ticket_transfers WHERE to_id = u.id
+                         UNION SELECT * FROM ticket_transfers WHERE to_email = u.email AND u.email_verified_at > '-infinity') x
+                   JOIN tickets k ON k.id = x.ticket_id) AS "transfers!",
+                  (SELECT coalesce(jsonb_agg(jsonb_build_object(
                               'order_id', order_id, 'booking_id', booking_id, 'amount_paise', amount_paise, 'currency', currency, 'created_at', o.created_at,
                               'payments', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                                'kind', kind, 'payment_id', payment_id, 'amount_paise', p.amount_paise, 'created_at', p.created_at) ORDER BY p.id), '[]')
@@ -107,6 +122,11 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
     )
     .fetch_all(conn)
     .await?;
+    let mut received = row.received;
+    for ticket in received.as_array_mut().into_iter().flatten() {
+        ticket["code"] = code(&ticket["event_id"], &ticket["code"]);
+        ticket["event_start_local"] = local(ticket);
+    }
     let sections = vec![
         ("account", row.account),
         ("pending_emails", row.pending_emails),
@@ -118,6 +138,8 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
         ("staff_of", row.staff_of),
         ("scans", row.scans),
         ("cancellation_notices", row.notices),
+        ("received_tickets", received),
+        ("transfers", row.transfers),
         ("orders_of_deleted_bookings", row.orders_of_deleted_bookings),
     ];
     Ok(Outline { sections, bookings, events })
@@ -139,15 +161,23 @@ pub async fn bookings(
                'booked_at', booked_at, 'confirmed_at', confirmed_at, 'cancelled_at', cancelled_at, 'cancellation_reason', cancellation_reason,
                'expires_at', expires_at, 'mail_refused_at', mail_refused_at,
                'seats', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                             'seat_type_id', event_seat_type_id, 'seat_label', seat_label, 'price_paid', price_paid) ORDER BY s.id), '[]')
-                         FROM booking_seats s WHERE s.booking_id = b.id),
+                             'seat_type_id', event_seat_type_id, 'seat_label', s.seat_label, 'price_paid', s.price_paid,
+                             'holder_name', CASE WHEN k.owner_id IS NULL THEN holder_name END,
+                             'holder_details', CASE WHEN k.owner_id IS NULL THEN holder_details END) ORDER BY s.id), '[]')
+                         FROM booking_seats s LEFT JOIN tickets k ON k.booking_id = b.id AND k.seat_id = s.seat_id WHERE s.booking_id = b.id),
                'tickets', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                'ticket_id', ticket_id, 'seat_label', seat_label, 'seat_type_name', seat_type_name, 'price_paid', price_paid,
-                               'qr_code', qr_code, 'code', jsonb_build_object('ticket', t.id, 'nonce', qr_nonce, 'key', qr_key, 'signature', encode(qr_signature, 'hex')), 'status', t.status, 'email_sent', email_sent, 'sms_sent', sms_sent, 'generated_at', generated_at,
-                               'delivered_at', delivered_at,
+                               -- A ticket that was transferred is its new owner's, and so are its code and its use.
+                               'is_transferred', t.owner_id IS NOT NULL,
+                               'qr_code', CASE WHEN t.owner_id IS NULL THEN qr_code END,
+                               'code', CASE WHEN t.owner_id IS NULL
+                                            THEN jsonb_build_object('ticket', t.id, 'nonce', qr_nonce, 'key', qr_key, 'signature', encode(qr_signature, 'hex')) END,
+                               'status', CASE WHEN t.owner_id IS NULL THEN t.status END, 'generated_at', generated_at,
+                               'email_sent', CASE WHEN t.owner_id IS NULL THEN email_sent END, 'sms_sent', CASE WHEN t.owner_id IS NULL THEN sms_sent END,
+                               'delivered_at', CASE WHEN t.owner_id IS NULL THEN delivered_at END,
                                'check_ins', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                                  'at', scanned_at, 'gate', g.name, 'undone_at', undone_at) ORDER BY scanned_at), '[]')
-                                             FROM check_ins c LEFT JOIN gates g ON g.id = c.gate_id WHERE c.ticket_id = t.id)) ORDER BY t.id), '[]')
+                                             FROM check_ins c LEFT JOIN gates g ON g.id = c.gate_id WHERE c.ticket_id = t.id AND t.owner_id IS NULL)) ORDER BY t.id), '[]')
                            FROM tickets t WHERE t.booking_id = b.id),
                'orders', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                               'order_id', order_id, 'amount_paise', amount_paise, 'currency', currency, 'created_at', o.created_at) ORDER BY o.created_at), '[]')

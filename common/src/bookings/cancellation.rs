@@ -134,16 +134,29 @@ async fn require_time_left(
     if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
 }
 
-/// Refuses to cancel a booking with whose tickets somebody has come in. Who is at the door waits for
-/// this transaction, or is waited for.
+/// Refuses to cancel a booking with whose tickets somebody has come in, or that has tickets of others:
+/// whoever has sold one gets no money back for it, too. Who is at the door, or gives a ticket to
+/// somebody, waits for this transaction, or is waited for.
 async fn require_unused(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
-    let statuses = sqlx::query_scalar!(
-        r#"SELECT status AS "status: TicketStatus" FROM tickets WHERE booking_id = $1 ORDER BY id FOR NO KEY UPDATE"#,
+    let tickets = sqlx::query!(
+        r#"SELECT status AS "status: TicketStatus", owner_id IS NOT NULL AS "is_others!" FROM tickets WHERE booking_id = $1 ORDER BY id FOR NO KEY UPDATE"#,
         booking as _,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    if statuses.contains(&TicketStatus::Used) { Err(Error::TicketsUsed) } else { Ok(()) }
+    if tickets.iter().any(|ticket| ticket.status == TicketStatus::Used) {
+        return Err(Error::TicketsUsed);
+    }
+    // With the tickets held, nobody accepts one.
+    let accepted = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM tickets t JOIN ticket_transfers x ON x.ticket_id = t.id
+                          WHERE t.booking_id = $1 AND x.status = 'accepted') AS "accepted!""#,
+        booking as _,
+    );
+    match tickets.iter().any(|ticket| ticket.is_others) || accepted.fetch_one(conn).await? {
+        true => Err(Error::TicketsTransferred),
+        false => Ok(()),
+    }
 }
 
 /// Cancels a locked booking, as far as `event` can do that in its state: reverses the sale, owes

@@ -242,6 +242,7 @@ fn decide(
         visibility: facts.visibility,
         event: facts.event.clone(),
         seats,
+        holders: new.holders.clone(),
         total,
         locked_at,
         trace: trace.clone(),

@@ -12,6 +12,7 @@ use crate::{
         notifications::{EmailNotice, SmsNotice},
     },
     observability::traces,
+    tickets::delivery::{self, Portion},
     types::{
         ids::{BookingId, NoticeId, UserId},
         statuses::BookingStatus,
@@ -74,14 +75,21 @@ pub async fn tell_next(conn: &mut PgConnection, id: NoticeId) -> Result<bool> {
         .fetch_all(&mut *conn)
         .await?,
     };
-    let mail = |booking_id| (EmailNotice { booking_id, notice_id: id }, traces::current());
+    let ids: Vec<BookingId> = bookings.iter().map(|booking| booking.id).collect();
+    let others = delivery::other_owners(conn, &ids).await?;
+    let mail = |booking_id, to| (EmailNotice { booking_id, notice_id: id, to }, traces::current());
     let mails = bookings.iter().filter(|booking| booking.has_email);
-    jobs::enqueue_all(conn, &mails.map(|booking| mail(booking.id)).collect::<Vec<_>>()).await?;
+    let mails = mails.map(|booking| mail(booking.id, None));
+    let mails = mails.chain(others.iter().map(|(booking, owner)| mail(*booking, Some(*owner))));
+    jobs::enqueue_all(conn, &mails.collect::<Vec<_>>()).await?;
     // An SMS costs money, whoever is to blame.
     if notice.kind == NoticeKind::Change && notice.texts {
-        let text = |booking_id| (SmsNotice { booking_id, notice_id: id }, traces::current());
+        let text =
+            |booking_id, to| (SmsNotice { booking_id, notice_id: id, to }, traces::current());
         let texts = bookings.iter().filter(|booking| booking.has_phone);
-        jobs::enqueue_all(conn, &texts.map(|booking| text(booking.id)).collect::<Vec<_>>()).await?;
+        let texts = texts.map(|booking| text(booking.id, None));
+        let texts = texts.chain(others.iter().map(|(booking, owner)| text(*booking, Some(*owner))));
+        jobs::enqueue_all(conn, &texts.collect::<Vec<_>>()).await?;
     }
     let is_last = bookings.len() < PAGE as usize;
     sqlx::query!(
@@ -125,10 +133,10 @@ pub enum ToSay {
     Notice(Box<Notice>),
 }
 
-/// What is to be said about a booking.
+/// What is to be said about a booking to its buyer, or to another owner of its tickets.
 pub async fn notice(
     conn: &mut PgConnection,
-    booking: BookingId,
+    (booking, to): Portion,
     notice: NoticeId,
 ) -> Result<ToSay> {
     let row = sqlx::query!(
@@ -138,12 +146,15 @@ pub async fn notice(
                   n.start_date AS "was_start: Timestamp", n.time_zone AS "was_zone: TimeZone",
                   n.location AS was_location, n.venue_name AS was_venue,
                   e.start_date AS "start: Timestamp", e.time_zone AS "zone: TimeZone", e.location, e.venue_name,
+                  EXISTS (SELECT 1 FROM tickets WHERE booking_id = b.id AND coalesce(owner_id, b.user_id) = u.id)
+                      OR NOT EXISTS (SELECT 1 FROM tickets WHERE booking_id = b.id) AS "has_any!",
                   e.start_date > now() AS "is_ahead!", e.status = 'published' AND e.taken_down_at IS NULL AS "is_on!",
                   e.status = 'cancelled' OR e.taken_down_at IS NOT NULL OR e.end_date <= now() AS "is_off!"
-           FROM bookings b JOIN event_notices n ON n.event_id = b.event_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+           FROM bookings b JOIN event_notices n ON n.event_id = b.event_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = coalesce($3, b.user_id)
            WHERE b.id = $1 AND n.id = $2"#,
         booking as _,
         notice as _,
+        to as _,
     )
     .fetch_optional(conn)
     .await?;
@@ -160,10 +171,12 @@ pub async fn notice(
         location: row.location,
         venue_name: row.venue_name,
     };
-    let is_so = match row.kind {
-        NoticeKind::Change => was != is && !row.is_off,
-        NoticeKind::Reminder => was.start_date == is.start_date && row.is_ahead && row.is_on,
-    };
+    // Who has given them all away need not come.
+    let is_so = row.has_any
+        && match row.kind {
+            NoticeKind::Change => was != is && !row.is_off,
+            NoticeKind::Reminder => was.start_date == is.start_date && row.is_ahead && row.is_on,
+        };
     match row.status {
         BookingStatus::Confirmed if is_so => Ok(ToSay::Notice(Box::new(Notice {
             kind: row.kind,

@@ -2,7 +2,7 @@
 //! decided in [`creation`](super::creation).
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result, violated_constraint},
     seats::unpaid,
     storage::postgres,
+    tickets::holders::{Details, Holder},
     types::{
         ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
         money::Paise,
@@ -33,6 +34,8 @@ pub struct NewBooking {
     pub event: EventId,
     /// The seats; each once.
     pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
+    /// Who sits on some of them.
+    pub holders: BTreeMap<(SeatTypeId, SeatLabel), Holder>,
     /// The share code that the user has shown, if the event is private.
     pub code: Option<ShareCode>,
 }
@@ -119,6 +122,7 @@ pub(super) struct NewRow {
     pub(super) visibility: Visibility,
     pub(super) event: BookedEvent,
     pub(super) seats: Vec<CreatedSeat>,
+    pub(super) holders: BTreeMap<(SeatTypeId, SeatLabel), Holder>,
     pub(super) total: Paise,
     /// When the first of its seats was locked.
     pub(super) locked_at: Timestamp,
@@ -361,7 +365,7 @@ pub(super) async fn link(
     rows: &[&NewRow],
     bookings: &HashMap<String, CreatedBooking>,
 ) -> Result<()> {
-    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut columns = (vec![], vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
     for row in rows {
         for seat in &row.seats {
             let Some(booking) = bookings.get(&row.reference) else { continue };
@@ -371,9 +375,14 @@ pub(super) async fn link(
             columns.3.push(booking.expires_at);
             columns.4.push(seat.seat_type_id);
             columns.5.push(&seat.seat_label);
+            let key = || (seat.seat_type_id, seat.seat_label.clone());
+            let is_named = !row.holders.is_empty();
+            let holder = is_named.then(|| row.holders.get(&key())).flatten();
+            columns.6.push(holder.and_then(|holder| holder.name.as_deref()));
+            columns.7.push(holder.and_then(|holder| holder.details.as_ref()).map(Details::as_json));
         }
     }
-    let (ids, seats, prices, deadlines, types, labels) = columns;
+    let (ids, seats, prices, deadlines, types, labels, names, details) = columns;
     if ids.is_empty() {
         return Ok(());
     }
@@ -382,14 +391,18 @@ pub(super) async fn link(
              UPDATE seats s SET expires_at = kept.until, updated_at = now()
              FROM unnest($2::int[], $6::timestamptz[]) AS kept (seat_id, until) WHERE s.id = kept.seat_id
          )
-         INSERT INTO booking_seats (booking_id, seat_id, price_paid, event_seat_type_id, seat_label)
-         SELECT * FROM unnest($1::int[], $2::int[], $3::numeric[], $4::int[], $5::text[])",
+         INSERT INTO booking_seats (booking_id, seat_id, price_paid, event_seat_type_id, seat_label, holder_name, holder_details)
+         SELECT booking_id, seat_id, price, type_id, label, holder_name, holder_details::jsonb
+         FROM unnest($1::int[], $2::int[], $3::numeric[], $4::int[], $5::text[], $7::text[], $8::text[])
+             AS new (booking_id, seat_id, price, type_id, label, holder_name, holder_details)",
         &ids as _,
         &seats as _,
         &prices as _,
         &types as _,
         &labels as _,
         &deadlines as _,
+        &names as &[Option<&str>],
+        &details as &[Option<&str>],
     )
     .execute(conn)
     .await;

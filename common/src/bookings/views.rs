@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
@@ -159,6 +160,18 @@ pub struct DetailedSeat {
     pub price: Paise,
     pub status: SeatStatus,
     pub booked_at: Option<Timestamp>,
+    /// Who sits there, where the buyer has named somebody, and the ticket is the buyer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub holder_name: Option<String>,
+    /// What the organiser has asked of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub holder_details: Option<Value>,
+    /// The ticket was transferred to somebody else.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub is_transferred: bool,
 }
 
 /// Reads bookings in detail, each for its owner; to other users they do not exist. Those of many
@@ -193,8 +206,10 @@ async fn get(
     let found: Vec<BookingId> = rows.iter().map(|row| row.id).collect();
     let seat_rows = sqlx::query!(
         r#"SELECT bs.booking_id AS "booking: BookingId", s.id AS "seat_id: SeatId", s.seat_label, t.name AS seat_type_name,
-                  bs.price_paid AS "price: Paise", s.status AS "status: SeatStatus", s.booked_at AS "booked_at: Timestamp"
+                  bs.price_paid AS "price: Paise", s.status AS "status: SeatStatus", s.booked_at AS "booked_at: Timestamp",
+                  bs.holder_name, bs.holder_details, k.owner_id IS NOT NULL AS "is_transferred!"
            FROM booking_seats bs JOIN seats s ON s.id = bs.seat_id JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           LEFT JOIN tickets k ON k.booking_id = bs.booking_id AND k.seat_id = bs.seat_id
            WHERE bs.booking_id = ANY ($1) ORDER BY bs.id"#,
         &found as _,
     )
@@ -209,6 +224,9 @@ async fn get(
             price: row.price,
             status: row.status,
             booked_at: row.booked_at,
+            holder_name: row.holder_name.filter(|_| !row.is_transferred),
+            holder_details: row.holder_details.filter(|_| !row.is_transferred),
+            is_transferred: row.is_transferred,
         });
     }
     let details = rows.into_iter().map(|row| {

@@ -91,6 +91,8 @@ pub enum Limit {
     SmsCountry,
     AccountExport,
     TicketFiles,
+    Transfers,
+    Offers,
     Events,
     IdempotencyKeys,
     PhoneOwners,
@@ -107,7 +109,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 40] = [
+    pub const ALL: [Limit; 42] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -136,6 +138,8 @@ impl Limit {
         Limit::SmsCountry,
         Limit::AccountExport,
         Limit::TicketFiles,
+        Limit::Transfers,
+        Limit::Offers,
         Limit::Events,
         Limit::IdempotencyKeys,
         Limit::PhoneOwners,
@@ -243,6 +247,12 @@ impl Limit {
             Limit::TicketFiles => {
                 ("ticket_files", "RATE_LIMIT_TICKET_FILES", rate(30, 10 * MINUTE))
             }
+            // Tickets that one user offers to others.
+            Limit::Transfers => {
+                ("ticket_transfers", "RATE_LIMIT_TICKET_TRANSFERS", rate(100, 24 * HOUR))
+            }
+            // Mails to one address about tickets that it is offered, whoever offers them.
+            Limit::Offers => ("offer_mails", "RATE_LIMIT_OFFER_MAILS", rate(10, 24 * HOUR)),
             // New events of one user.
             Limit::Events => ("events", "RATE_LIMIT_EVENTS", rate(200, 24 * HOUR)),
             // Requests of one user whose response is kept for a day.

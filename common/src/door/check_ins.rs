@@ -226,14 +226,15 @@ fn read(text: &str, known: &[TicketKey]) -> Result<(Claim, Nonce), NoTicket> {
     Ok((claim, if is_revoked { Nonce::Revoked } else { Nonce::Of(claim.nonce) }))
 }
 
-/// Holds a ticket, and its event first: whoever deletes an event has it before its tickets.
+/// Holds a ticket, and its event first: whoever deletes an event has it before its tickets. Its owner
+/// is looked up and not joined: that of a ticket that is given away meanwhile would not be found.
 async fn hold(conn: &mut PgConnection, door: &Door, id: TicketId) -> Result<Option<Ticket>> {
     let row = sqlx::query!(
         r#"SELECT t.qr_nonce, t.status AS "status: TicketStatus", b.event_id AS "event: EventId", b.status AS "booking: BookingStatus",
                   s.event_seat_type_id AS "seat_type?: SeatTypeId", t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!",
-                  b.booking_reference, u.name
-           FROM tickets t JOIN bookings b ON b.id = t.booking_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-           LEFT JOIN seats s ON s.id = t.seat_id
+                  b.booking_reference, coalesce(bs.holder_name, (SELECT name FROM users WHERE id = coalesce(t.owner_id, b.user_id))) AS name
+           FROM tickets t JOIN bookings b ON b.id = t.booking_id JOIN events e ON e.id = b.event_id
+           LEFT JOIN seats s ON s.id = t.seat_id LEFT JOIN booking_seats bs ON bs.booking_id = b.id AND bs.seat_id = t.seat_id
            WHERE t.id = $1 FOR KEY SHARE OF e FOR NO KEY UPDATE OF t"#,
         id as _,
     )

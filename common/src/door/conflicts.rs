@@ -34,8 +34,9 @@ pub async fn list(conn: &mut PgConnection, door: &Door) -> Result<Vec<Conflictin
                   g.id AS "gate?: GateId", g.name AS "gate_name?",
                   f.scan_id AS "first_scan?: ScanId", f.scanned_at AS "first_at?: Timestamp", f.by_hand AS "first_by_hand?",
                   h.id AS "first_gate?: GateId", h.name AS "first_gate_name?",
-                  t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!", b.booking_reference, u.name
-           FROM check_ins c JOIN tickets t ON t.id = c.ticket_id JOIN bookings b ON b.id = t.booking_id JOIN users u ON u.id = b.user_id
+                  t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!", b.booking_reference, coalesce(bs.holder_name, u.name) AS name
+           FROM check_ins c JOIN tickets t ON t.id = c.ticket_id JOIN bookings b ON b.id = t.booking_id JOIN users u ON u.id = coalesce(t.owner_id, b.user_id)
+           LEFT JOIN booking_seats bs ON bs.booking_id = b.id AND bs.seat_id = t.seat_id
            LEFT JOIN gates g ON g.id = c.gate_id
            LEFT JOIN check_ins f ON f.ticket_id = c.ticket_id AND f.undone_at IS NULL AND f.conflict IS NULL
            LEFT JOIN gates h ON h.id = f.gate_id

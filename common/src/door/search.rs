@@ -23,7 +23,7 @@ pub struct FoundTicket {
     pub seat_type_id: Option<SeatTypeId>,
     pub seat_type_name: String,
     pub booking_reference: String,
-    /// The buyer's.
+    /// As its owner has named them; otherwise its owner's.
     pub holder_name: Option<String>,
     pub status: TicketStatus,
     /// When its holder came in.
@@ -96,17 +96,31 @@ pub async fn find(conn: &mut PgConnection, door: &Door, query: &Query) -> Result
                WHERE event_id = $1 AND status = 'confirmed'
                  AND ($2::text IS NULL OR starts_with(booking_reference, $2) OR starts_with($2, booking_reference))
            ), found AS MATERIALIZED (
-               SELECT b.id, booking_reference, u.name FROM sold b
+               SELECT t.id FROM sold b
                CROSS JOIN LATERAL (SELECT name, phone FROM users WHERE id = b.user_id OFFSET 0) u
+               CROSS JOIN LATERAL (SELECT id, owner_id FROM tickets WHERE booking_id = b.id OFFSET 0) t
+               WHERE ($3::text IS NULL OR u.phone LIKE $3) AND ($4::text IS NULL OR u.name ILIKE '%' || $4 || '%') AND t.owner_id IS NULL
+               UNION
+               SELECT t.id FROM sold b
+               CROSS JOIN LATERAL (SELECT id, owner_id FROM tickets WHERE booking_id = b.id AND owner_id IS NOT NULL OFFSET 0) t
+               CROSS JOIN LATERAL (SELECT name, phone FROM users WHERE id = t.owner_id OFFSET 0) u
                WHERE ($3::text IS NULL OR u.phone LIKE $3) AND ($4::text IS NULL OR u.name ILIKE '%' || $4 || '%')
+               UNION
+               SELECT t.id FROM sold b
+               CROSS JOIN LATERAL (SELECT seat_id, holder_name FROM booking_seats
+                                   WHERE booking_id = b.id AND (holder_name IS NOT NULL OR holder_details IS NOT NULL) OFFSET 0) s
+               CROSS JOIN LATERAL (SELECT id FROM tickets WHERE booking_id = b.id AND seat_id = s.seat_id OFFSET 0) t
+               WHERE s.holder_name ILIKE '%' || $4 || '%'
            )
            SELECT t.ticket_id, t.seat_label, s.event_seat_type_id AS "seat_type_id?: _", coalesce(t.seat_type_name, '') AS "seat_type_name!",
-                  booking_reference AS "booking_reference!", b.name AS holder_name, t.status AS "status: _", c.scanned_at AS "checked_in_at?: _", c.gate_id AS "gate_id?: _"
-           FROM found b
-           CROSS JOIN LATERAL (SELECT * FROM tickets WHERE booking_id = b.id AND status <> 'cancelled' OFFSET 0) t
+                  b.booking_reference AS "booking_reference!", coalesce(h.holder_name, u.name) AS holder_name, t.status AS "status: _", c.scanned_at AS "checked_in_at?: _", c.gate_id AS "gate_id?: _"
+           FROM found CROSS JOIN LATERAL (SELECT * FROM tickets WHERE id = found.id AND status <> 'cancelled' OFFSET 0) t
+           JOIN sold b ON b.id = t.booking_id
+           CROSS JOIN LATERAL (SELECT name FROM users WHERE id = coalesce(t.owner_id, b.user_id) OFFSET 0) u
            LEFT JOIN seats s ON s.id = t.seat_id
+           LEFT JOIN booking_seats h ON h.booking_id = t.booking_id AND h.seat_id = t.seat_id
            LEFT JOIN check_ins c ON c.ticket_id = t.id AND c.undone_at IS NULL AND c.conflict IS NULL
-           WHERE $2::text IS NULL OR starts_with(booking_reference, $2) OR starts_with(t.ticket_id, 'TKT-' || $2)
+           WHERE $2::text IS NULL OR starts_with(b.booking_reference, $2) OR starts_with(t.ticket_id, 'TKT-' || $2)
            ORDER BY b.id, t.id LIMIT $5"#,
         door.event as _,
         query.reference,

@@ -63,7 +63,7 @@ pub struct ScannedTicket {
     pub seat_label: String,
     pub seat_type_name: String,
     pub booking_reference: String,
-    /// The buyer's.
+    /// As its owner has named them; otherwise its owner's.
     pub holder_name: Option<String>,
 }
 

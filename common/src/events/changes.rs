@@ -41,6 +41,7 @@ pub struct NewEvent {
     pub is_public: bool,
     pub max_tickets_per_user: i32,
     pub require_verified_phone: bool,
+    pub holders_until: Option<Timestamp>,
     pub seat_types: Vec<NewSeatType>,
 }
 
@@ -61,6 +62,8 @@ pub struct EventChanges {
     pub is_public: Option<bool>,
     pub max_tickets_per_user: Option<i32>,
     pub require_verified_phone: Option<bool>,
+    /// `Some(None)` removes it.
+    pub holders_until: Option<Option<Timestamp>>,
     /// The share code so far opens nothing any more.
     pub new_share_code: bool,
 }
@@ -93,6 +96,7 @@ impl EventChanges {
             ("venue_name", self.venue_name.is_some()),
             ("max_tickets_per_user", self.max_tickets_per_user.is_some()),
             ("require_verified_phone", self.require_verified_phone.is_some()),
+            ("holders_until", self.holders_until.is_some()),
             ("share_code", self.new_share_code),
         ];
         let fields =
@@ -161,10 +165,10 @@ pub async fn create(
     let event = sqlx::query_as!(
         Event,
         r#"INSERT INTO events (name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status, is_public,
-                               max_tickets_per_user, require_verified_phone, time_zone)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                               max_tickets_per_user, require_verified_phone, time_zone, holders_until)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
            RETURNING id, name, description, start_date, end_date, time_zone AS "time_zone: _", image_url, location, venue_name, organizer_id, status AS "status: _",
-                     is_public, max_tickets_per_user AS "max_tickets_per_user!", require_verified_phone, created_at AS "created_at!""#,
+                     is_public, max_tickets_per_user AS "max_tickets_per_user!", require_verified_phone, holders_until AS "holders_until: _", created_at AS "created_at!""#,
         new.name,
         new.description,
         new.start_date as _,
@@ -178,6 +182,7 @@ pub async fn create(
         new.max_tickets_per_user,
         new.require_verified_phone,
         new.time_zone as _,
+        new.holders_until as _,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -262,6 +267,7 @@ pub async fn update(
              require_verified_phone = coalesce($14, require_verified_phone),
              share_code = CASE WHEN $15 THEN gen_random_uuid() ELSE share_code END,
              time_zone = coalesce($16, time_zone),
+             holders_until = CASE WHEN $17 THEN $18 ELSE holders_until END,
              updated_at = now()
          WHERE id = $1",
         id as _,
@@ -280,6 +286,8 @@ pub async fn update(
         changes.require_verified_phone,
         changes.new_share_code,
         changes.time_zone as _,
+        changes.holders_until.is_some(),
+        changes.holders_until.flatten() as _,
     )
     .execute(&mut *conn)
     .await;
@@ -343,6 +351,7 @@ async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
                   (SELECT time_zone FROM events WHERE id = $1) AS "time_zone!: _", image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
                   is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!",
                   (SELECT require_verified_phone FROM events WHERE id = $1) AS "require_verified_phone!",
+                  (SELECT holders_until FROM events WHERE id = $1) AS "holders_until: _",
                   created_at AS "created_at!", updated_at AS "updated_at!", organizer_name
            FROM event_overview WHERE id = $1"#,
         id as _,

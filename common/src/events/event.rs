@@ -37,6 +37,11 @@ pub struct Event {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub require_verified_phone: bool,
+    /// Until when holders of its tickets can be named and tickets transferred, at most until it
+    /// starts; left out where it says nothing, and that is until it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub holders_until: Option<Timestamp>,
     pub created_at: Timestamp,
 }
 
@@ -61,6 +66,11 @@ pub struct EventUpdated {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub require_verified_phone: bool,
+    /// Until when holders of its tickets can be named and tickets transferred, at most until it
+    /// starts; left out where it says nothing, and that is until it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub holders_until: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub organizer_name: Option<String>,

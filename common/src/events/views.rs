@@ -38,6 +38,11 @@ pub struct EventListItem {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub require_verified_phone: bool,
+    /// Until when holders of its tickets can be named and tickets transferred, at most until it
+    /// starts; left out where it says nothing, and that is until it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub holders_until: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub organizer_name: Option<String>,
@@ -139,14 +144,14 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
                   time_zone AS "time_zone?: TimeZone",
                   image_url AS "image_url?", location AS "location?", venue_name AS "venue_name?", organizer_id AS "organizer_id?: UserId",
                   status AS "status?: EventStatus", is_public AS "is_public?", max_tickets_per_user AS "max_tickets_per_user?",
-                  require_verified_phone AS "require_verified_phone?",
+                  require_verified_phone AS "require_verified_phone?", holders_until AS "holders_until?: Timestamp",
                   created_at AS "created_at?: Timestamp", updated_at AS "updated_at?: Timestamp", organizer_name AS "organizer_name?",
                   organizer_email AS "organizer_email?", share_code AS "share_code?: ShareCode", visibility AS "visibility?: Json<Visibility>",
                   total_seats AS "total_seats?", available_seats AS "available_seats?"
            FROM event_catalogue c
            LEFT JOIN (unnest($1::int[], $2::bigint[]) AS known (id, stamp) JOIN event_stamps s ON s.event_id = known.id) ON TRUE
            LEFT JOIN LATERAL (
-               SELECT o.*, e.time_zone, e.require_verified_phone, e.share_code, event_visibility(e) AS visibility FROM event_overview o JOIN events e ON e.id = o.id
+               SELECT o.*, e.time_zone, e.require_verified_phone, e.holders_until, e.share_code, event_visibility(e) AS visibility FROM event_overview o JOIN events e ON e.id = o.id
                WHERE o.id = s.event_id AND s.stamp IS DISTINCT FROM known.stamp OFFSET 0
            ) changed ON TRUE"#,
         &ids as _,
@@ -174,6 +179,7 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
                 is_public: row.is_public?,
                 max_tickets_per_user: row.max_tickets_per_user?,
                 require_verified_phone: row.require_verified_phone?,
+                holders_until: row.holders_until,
                 created_at: row.created_at?,
                 updated_at: row.updated_at?,
                 organizer_name: row.organizer_name,

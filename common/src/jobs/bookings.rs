@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
-use crate::types::ids::{BookingId, EventId, NoticeId, TicketId};
+use crate::types::ids::{BookingId, EventId, NoticeId, TicketId, TransferId};
 
 /// Makes one ticket with a QR code for each seat of a confirmed booking. Exactly once: the tickets
 /// commit with the job.
@@ -77,6 +77,23 @@ impl Job for RemindBuyers {
 
     fn unique_key(&self) -> Option<String> {
         Some(Self::KIND.into())
+    }
+}
+
+/// Gives the ticket of an accepted transfer another code and another owner. Exactly once: both commit
+/// with the transfer's end.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TransferTicket {
+    pub transfer_id: TransferId,
+}
+
+impl Job for TransferTicket {
+    const QUEUE: Queue = Queue::Bookings;
+    const KIND: &'static str = "transfer_ticket";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(self.transfer_id))
     }
 }
 

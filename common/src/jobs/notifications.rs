@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 use crate::types::{
-    ids::{BookingId, NoticeId, RefundId, UserId},
+    ids::{BookingId, NoticeId, RefundId, TransferId, UserId},
     text_enum::text_enum,
 };
 
@@ -22,6 +22,14 @@ const EMAIL: i16 = 11;
 /// first.
 const REISSUED: i16 = 12;
 
+/// A booking, and to whom it matters unless that is its buyer.
+fn of(booking: BookingId, to: Option<UserId>) -> String {
+    match to {
+        Some(user) => format!("{booking}:{user}"),
+        None => booking.to_string(),
+    }
+}
+
 /// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailTickets {
@@ -29,6 +37,9 @@ pub struct EmailTickets {
     /// Whether they were sent before, with other codes.
     #[serde(default)]
     pub reissued: bool,
+    /// Somebody else than the buyer: the owner of tickets that were transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UserId>,
 }
 
 impl Job for EmailTickets {
@@ -42,7 +53,8 @@ impl Job for EmailTickets {
     }
 
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(self.booking_id))
+        // Tickets come to others one by one: the mail about one may be under way when the next comes.
+        self.to.is_none().then(|| Self::key(self.booking_id))
     }
 }
 
@@ -53,6 +65,9 @@ pub struct SmsTickets {
     /// As in [`EmailTickets`]: whether they were sent before, with other codes.
     #[serde(default)]
     pub reissued: bool,
+    /// Somebody else than the buyer: the owner of tickets that were transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UserId>,
 }
 
 impl Job for SmsTickets {
@@ -66,7 +81,8 @@ impl Job for SmsTickets {
     }
 
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(self.booking_id))
+        // As for [`EmailTickets`].
+        self.to.is_none().then(|| Self::key(self.booking_id))
     }
 }
 
@@ -75,6 +91,9 @@ impl Job for SmsTickets {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailCancellation {
     pub booking_id: BookingId,
+    /// Somebody else than the buyer: the owner of tickets that were transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UserId>,
 }
 
 impl Job for EmailCancellation {
@@ -84,7 +103,7 @@ impl Job for EmailCancellation {
     const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(self.booking_id))
+        Some(Self::key(of(self.booking_id, self.to)))
     }
 }
 
@@ -92,6 +111,9 @@ impl Job for EmailCancellation {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsCancellation {
     pub booking_id: BookingId,
+    /// Somebody else than the buyer: the owner of tickets that were transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UserId>,
 }
 
 impl Job for SmsCancellation {
@@ -101,7 +123,7 @@ impl Job for SmsCancellation {
     const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(self.booking_id))
+        Some(Self::key(of(self.booking_id, self.to)))
     }
 }
 
@@ -181,6 +203,9 @@ impl Job for SmsPartRefund {
 pub struct EmailNotice {
     pub booking_id: BookingId,
     pub notice_id: NoticeId,
+    /// Somebody else than the buyer: the owner of tickets that were transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UserId>,
 }
 
 impl Job for EmailNotice {
@@ -191,7 +216,7 @@ impl Job for EmailNotice {
     const PRIORITY: i16 = REISSUED;
 
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(format_args!("{}:{}", self.notice_id, self.booking_id)))
+        Some(Self::key(format_args!("{}:{}", self.notice_id, of(self.booking_id, self.to))))
     }
 }
 
@@ -200,6 +225,9 @@ impl Job for EmailNotice {
 pub struct SmsNotice {
     pub booking_id: BookingId,
     pub notice_id: NoticeId,
+    /// Somebody else than the buyer: the owner of tickets that were transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UserId>,
 }
 
 impl Job for SmsNotice {
@@ -210,7 +238,41 @@ impl Job for SmsNotice {
     const PRIORITY: i16 = REISSUED;
 
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(format_args!("{}:{}", self.notice_id, self.booking_id)))
+        Some(Self::key(format_args!("{}:{}", self.notice_id, of(self.booking_id, self.to))))
+    }
+}
+
+/// E-mails an address that a ticket is offered to whoever has it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailOffer {
+    pub transfer_id: TransferId,
+}
+
+impl Job for EmailOffer {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_offer";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = EMAIL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(self.transfer_id))
+    }
+}
+
+/// E-mails whoever has given a ticket away that it is somebody else's now.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailTransferred {
+    pub transfer_id: TransferId,
+}
+
+impl Job for EmailTransferred {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_transferred";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = EMAIL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(self.transfer_id))
     }
 }
 

@@ -26,10 +26,15 @@ use crate::{
     },
 };
 
-/// The tickets of a booking, to be sent to its buyer.
+/// A booking, and whose of its tickets: its buyer's, or those of another owner.
+pub type Portion = (BookingId, Option<UserId>);
+
+/// The tickets of a booking that are somebody's, to be sent to them.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub user: UserId,
+    /// Whether they have booked them.
+    pub is_buyer: bool,
     pub reference: String,
     pub event: Event,
     pub name: Option<String>,
@@ -65,6 +70,8 @@ pub struct Delivered {
     pub seat_label: String,
     pub seat_type_name: String,
     pub price: Paise,
+    /// Who comes in with it, where its owner has named somebody.
+    pub holder: Option<String>,
     /// `None`: it is from before codes were stored, and has only a picture.
     pub code: Option<Code>,
     /// A data URL.
@@ -84,28 +91,35 @@ impl Delivered {
     }
 }
 
-/// The tickets of bookings, and the buyers who get them; without those that have none to deliver.
+/// The tickets of bookings, and who gets them; without those that have none to deliver.
 pub async fn deliveries(
     conn: &mut PgConnection,
-    bookings: &[BookingId],
-) -> Result<HashMap<BookingId, Delivery>> {
+    portions: &[Portion],
+) -> Result<HashMap<Portion, Delivery>> {
+    let (bookings, owners): (Vec<BookingId>, Vec<Option<UserId>>) =
+        portions.iter().copied().unzip();
     let rows = sqlx::query!(
-        r#"SELECT b.id AS "booking: BookingId", u.id AS "user: UserId", b.booking_reference, u.name,
+        r#"SELECT b.id AS "booking: BookingId", portion.owner AS "owner: UserId", u.id AS "user: UserId", u.id = b.user_id AS "is_buyer!", b.booking_reference, u.name,
                   e.id AS "event: EventId", e.name AS event_name, e.start_date AS "start_date: Timestamp", e.end_date AS "end_date: Timestamp",
                   e.time_zone AS "time_zone: TimeZone", e.location, e.venue_name, o.name AS "organizer?", e.updated_at AS "updated_at: Timestamp", CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
-                  t.id AS "id: TicketId", qr_nonce AS nonce, qr_key, qr_signature, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
-                  price_paid AS "price: Paise", qr_code, coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
-           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id LEFT JOIN users o ON o.id = e.organizer_id JOIN tickets t ON t.booking_id = b.id
-           WHERE b.id = ANY ($1) AND b.status = 'confirmed' AND t.status <> 'cancelled' ORDER BY t.id"#,
-        bookings as _,
+                  t.id AS "id: TicketId", qr_nonce AS nonce, qr_key, qr_signature, ticket_id, t.seat_label, s.holder_name AS "holder_name?", coalesce(seat_type_name, '') AS "seat_type_name!",
+                  t.price_paid AS "price: Paise", qr_code, coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
+           FROM unnest($1::int[], $2::int[]) AS portion (booking, owner)
+           JOIN bookings b ON b.id = portion.booking JOIN events e ON e.id = b.event_id JOIN users u ON u.id = coalesce(portion.owner, b.user_id)
+           LEFT JOIN users o ON o.id = e.organizer_id JOIN tickets t ON t.booking_id = b.id AND coalesce(t.owner_id, b.user_id) = u.id
+           LEFT JOIN booking_seats s ON s.booking_id = b.id AND s.seat_id = t.seat_id
+           WHERE b.status = 'confirmed' AND t.status <> 'cancelled' ORDER BY t.id"#,
+        &bookings as _,
+        &owners as &[Option<UserId>],
     )
     .fetch_all(conn)
     .await?;
-    let mut deliveries: HashMap<BookingId, Delivery> = HashMap::new();
+    let mut deliveries: HashMap<Portion, Delivery> = HashMap::new();
     for row in rows {
-        let delivery = deliveries.entry(row.booking).or_insert_with(|| Delivery {
+        let delivery = deliveries.entry((row.booking, row.owner)).or_insert_with(|| Delivery {
             user: row.user,
+            is_buyer: row.is_buyer,
             reference: row.booking_reference,
             event: Event {
                 id: row.event,
@@ -136,6 +150,7 @@ pub async fn deliveries(
             seat_label: row.seat_label,
             seat_type_name: row.seat_type_name,
             price: row.price,
+            holder: row.holder_name,
             code: Code::stored(Stored {
                 event: delivery.event.id,
                 ticket: row.id,
@@ -149,22 +164,37 @@ pub async fn deliveries(
     Ok(deliveries)
 }
 
-/// What there is to deliver of a booking, for its buyer.
-pub async fn of_buyer(
+/// Whom else than its buyer each booking concerns: the owners of tickets that were transferred.
+pub async fn other_owners(
+    conn: &mut PgConnection,
+    bookings: &[BookingId],
+) -> Result<Vec<(BookingId, UserId)>> {
+    let owners = sqlx::query!(
+        r#"SELECT DISTINCT booking_id AS "booking: BookingId", owner_id AS "owner!: UserId" FROM tickets
+           WHERE booking_id = ANY ($1) AND owner_id IS NOT NULL ORDER BY 1, 2"#,
+        bookings as _,
+    );
+    let owners = owners.fetch_all(conn).await?;
+    Ok(owners.into_iter().map(|row| (row.booking, row.owner)).collect())
+}
+
+/// What there is to deliver of a booking to one of those who have tickets of it.
+pub async fn of_owner(
     conn: &mut PgConnection,
     booking: BookingId,
     user: UserId,
 ) -> Result<Delivery> {
     let own = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM bookings WHERE id = $1 AND user_id = $2) AS "own!""#,
+        r#"SELECT EXISTS (SELECT 1 FROM bookings WHERE id = $1 AND user_id = $2)
+               OR EXISTS (SELECT 1 FROM tickets WHERE booking_id = $1 AND owner_id = $2) AS "own!""#,
         booking as _,
         user as _,
     );
     if !own.fetch_one(&mut *conn).await? {
         return Err(Error::BookingNotFound);
     }
-    let delivery = deliveries(conn, &[booking]).await?.remove(&booking);
-    delivery.ok_or(Error::TicketsNotFound)
+    let portion = (booking, Some(user));
+    deliveries(conn, &[portion]).await?.remove(&portion).ok_or(Error::TicketsNotFound)
 }
 
 /// Records that a mail about a booking was refused for good, for its buyer to see, or that one was
@@ -227,24 +257,31 @@ pub async fn mark_emailed(
     }
 }
 
-/// Records that a booking's buyer has been told by SMS.
-pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
+/// Records that somebody has been told of their tickets by SMS.
+pub async fn mark_texted(conn: &mut PgConnection, sent: &[Delivered]) -> Result<()> {
+    let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) =
+        sent.iter().map(|ticket| (ticket.id, ticket.nonce)).unzip();
+    // Not of one that is somebody else's by now.
     sqlx::query!(
-        "UPDATE tickets SET sms_sent = TRUE, delivered_at = coalesce(delivered_at, now()) WHERE booking_id = $1",
-        booking as _,
+        "UPDATE tickets t SET sms_sent = TRUE, delivered_at = coalesce(delivered_at, now())
+         FROM unnest($1::int[], $2::bigint[]) AS sent (id, nonce) WHERE t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
+        &ids as _,
+        &nonces as _,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Enqueues the tickets that have waited for their buyer to prove an e-mail address or a phone:
+/// Enqueues the tickets that have waited for their owner to prove an e-mail address or a phone:
 /// those of events that are not over.
 pub async fn deliver_waiting(conn: &mut PgConnection, user: UserId) -> Result<()> {
     let waiting = sqlx::query!(
-        r#"SELECT b.id AS "id: BookingId", NOT bool_and(coalesce(t.email_sent, FALSE)) AS "email!", NOT bool_and(coalesce(t.sms_sent, FALSE)) AS "sms!"
-           FROM bookings b JOIN events e ON e.id = b.event_id JOIN tickets t ON t.booking_id = b.id AND t.status <> 'cancelled'
-           WHERE b.user_id = $1 AND b.status = 'confirmed' AND e.end_date > now() GROUP BY b.id ORDER BY b.id"#,
+        r#"SELECT b.id AS "id: BookingId", t.owner_id AS "to: UserId", NOT bool_and(coalesce(t.email_sent, FALSE)) AS "email!", NOT bool_and(coalesce(t.sms_sent, FALSE)) AS "sms!"
+           FROM (SELECT t.* FROM bookings b JOIN tickets t ON t.booking_id = b.id WHERE b.user_id = $1 AND b.status = 'confirmed' AND t.owner_id IS NULL
+                 UNION ALL SELECT * FROM tickets WHERE owner_id = $1) t
+           JOIN bookings b ON b.id = t.booking_id JOIN events e ON e.id = b.event_id
+           WHERE b.status = 'confirmed' AND t.status <> 'cancelled' AND e.end_date > now() GROUP BY b.id, t.owner_id ORDER BY b.id"#,
         user as _,
     )
     .fetch_all(&mut *conn)
@@ -253,22 +290,24 @@ pub async fn deliver_waiting(conn: &mut PgConnection, user: UserId) -> Result<()
     let mails: Vec<_> = waiting
         .iter()
         .filter(|booking| booking.email)
-        .map(|booking| {
-            (EmailTickets { booking_id: booking.id, reissued: false }, traces::current())
+        .map(|booking| (booking.id, booking.to))
+        .map(|(booking_id, to)| {
+            (EmailTickets { booking_id, reissued: false, to }, traces::current())
         })
         .collect();
     jobs::enqueue_all(conn, &mails).await?;
     let messages: Vec<_> = waiting
         .iter()
         .filter(|booking| booking.sms)
-        .map(|booking| (SmsTickets { booking_id: booking.id, reissued: false }, traces::current()))
+        .map(|booking| (booking.id, booking.to))
+        .map(|(booking_id, to)| (SmsTickets { booking_id, reissued: false, to }, traces::current()))
         .collect();
     jobs::enqueue_all(conn, &messages).await?;
     Ok(())
 }
 
-/// Enqueues another e-mail of a confirmed booking's tickets, to its buyer's current address. The
-/// error says why nothing will be sent.
+/// Enqueues another e-mail of a confirmed booking's tickets, to its buyer's current address, and of
+/// those that were transferred to their owners'. The error says why nothing will be sent.
 pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     let booking = sqlx::query!(
         r#"SELECT b.id AS "id: BookingId", u.email IS NOT NULL AND u.email_verified_at IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
@@ -278,7 +317,9 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     .fetch_optional(&mut *conn)
     .await?
     .ok_or_else(|| Error::invalid(format!("there is no confirmed booking {reference}")))?;
-    if !booking.has_email {
+    let booking_id = booking.id;
+    let others = other_owners(conn, &[booking_id]).await?;
+    if !booking.has_email && others.is_empty() {
         return Err(Error::invalid("its buyer has no e-mail address that is proved"));
     }
     let unsent = sqlx::query!(
@@ -292,9 +333,16 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     }
     let subject = Subject::of(SubjectKind::Booking, booking.id);
     audit::record(conn, Action::TicketsResent, None, subject, json!({})).await?;
+    for (_, owner) in others {
+        let to = Some(owner);
+        jobs::enqueue(conn, &EmailTickets { booking_id, reissued: false, to }).await?;
+    }
+    if !booking.has_email {
+        return Ok(());
+    }
     // A running job may have read the old address.
-    let job =
-        jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;
+    let own = EmailTickets { booking_id, reissued: false, to: None };
+    let job = jobs::enqueue(conn, &own).await?;
     job.map(drop).ok_or_else(|| {
         Error::invalid("its e-mail is under way: see `nexus-jobs list --kind email_tickets`")
     })

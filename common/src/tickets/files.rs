@@ -128,7 +128,7 @@ fn ticket(delivery: &Delivery, one: &Delivered) -> Option<Ticket> {
         seat: one.seat_label.clone(),
         seat_type: one.seat_type_name.clone(),
         price: one.price.written(),
-        holder: delivery.name.clone(),
+        holder: one.holder.clone().or_else(|| delivery.name.clone()),
         code: one.code.as_ref()?.text(),
     })
 }

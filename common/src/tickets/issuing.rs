@@ -152,13 +152,13 @@ pub async fn issue(
     let mails: Vec<_> = confirmed
         .iter()
         .filter(|row| row.has_email)
-        .map(|row| (EmailTickets { booking_id: row.id, reissued: false }, trace(row.id)))
+        .map(|row| (EmailTickets { booking_id: row.id, reissued: false, to: None }, trace(row.id)))
         .collect();
     jobs::enqueue_all(conn, &mails).await?;
     let messages: Vec<_> = confirmed
         .iter()
         .filter(|row| row.has_phone)
-        .map(|row| (SmsTickets { booking_id: row.id, reissued: false }, trace(row.id)))
+        .map(|row| (SmsTickets { booking_id: row.id, reissued: false, to: None }, trace(row.id)))
         .collect();
     jobs::enqueue_all(conn, &messages).await?;
     let ready = confirmed.into_iter().map(|row| {

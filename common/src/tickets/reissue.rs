@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     codes::{Code, SigningKey},
+    delivery,
     issuing::{Signer, StoredCode},
     keys,
 };
@@ -100,8 +101,8 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     let nonces: Vec<i64> = codes().map(|one| one.code.nonce()).collect();
     let signatures: Vec<Vec<u8>> = codes().map(|one| one.code.signature()).collect();
     let replaced = sqlx::query!(
-        "UPDATE tickets t SET qr_code = new.picture, qr_nonce = new.nonce, qr_signature = new.signature, qr_key = $5,
-                email_sent = t.email_sent AND NOT $6, sms_sent = t.sms_sent AND NOT $7
+        "UPDATE tickets t SET qr_code = CASE WHEN t.owner_id IS NULL THEN new.picture END, qr_nonce = new.nonce, qr_signature = new.signature, qr_key = $5,
+                email_sent = t.email_sent AND NOT CASE WHEN t.owner_id IS NULL THEN $6::boolean ELSE $9::boolean END, sms_sent = t.sms_sent AND NOT $7
          FROM unnest($2::int[], $3::text[], $4::bigint[], $8::bytea[]) AS new (id, picture, nonce, signature)
          WHERE t.booking_id = $1 AND t.id = new.id AND t.qr_nonce IS NULL",
         reissue.booking as _,
@@ -112,6 +113,7 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
         about.to_come && about.has_email,
         about.to_come && !about.has_email,
         &signatures,
+        about.to_come,
     )
     .execute(&mut *conn)
     .await?
@@ -121,9 +123,17 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
         // A live job has not sent yet, or finds the new codes when it has: see
         // `tickets::mark_emailed`.
         match about.has_email {
-            true => jobs::enqueue(conn, &EmailTickets { booking_id, reissued: true }).await?,
-            false => jobs::enqueue(conn, &SmsTickets { booking_id, reissued: true }).await?,
+            true => {
+                jobs::enqueue(conn, &EmailTickets { booking_id, reissued: true, to: None }).await?
+            }
+            false => {
+                jobs::enqueue(conn, &SmsTickets { booking_id, reissued: true, to: None }).await?
+            }
         };
+        for (_, owner) in delivery::other_owners(conn, &[booking_id]).await? {
+            let to = Some(owner);
+            jobs::enqueue(conn, &EmailTickets { booking_id, reissued: true, to }).await?;
+        }
     }
     Ok(replaced)
 }

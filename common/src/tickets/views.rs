@@ -1,6 +1,7 @@
 //! What buyers see of their tickets and of their progress (docs/contract.md#bookings).
 
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
@@ -31,6 +32,14 @@ pub struct Ticket {
     pub sms_sent: bool,
     pub generated_at: Timestamp,
     pub delivered_at: Option<Timestamp>,
+    /// Who comes in with it, where its owner has named somebody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub holder_name: Option<String>,
+    /// What the organiser has asked of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub holder_details: Option<Value>,
 }
 
 /// A ticket as it is stored.
@@ -50,6 +59,8 @@ struct TicketRow {
     sms_sent: bool,
     generated_at: Timestamp,
     delivered_at: Option<Timestamp>,
+    holder_name: Option<String>,
+    holder_details: Option<Value>,
 }
 
 text_enum! {
@@ -80,15 +91,16 @@ pub struct StoredTickets {
     status: TicketProgress,
 }
 
-/// A booking's tickets, for its owner.
+/// The tickets of a booking that are `user`'s: who has booked it, or to whom one was transferred.
 pub async fn of_booking(
     conn: &mut PgConnection,
     booking: BookingId,
     user: UserId,
 ) -> Result<StoredTickets> {
     let row = sqlx::query!(
-        r#"SELECT event_id AS "event: EventId", status AS "status: BookingStatus", (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
-           FROM bookings WHERE id = $1 AND user_id = $2"#,
+        r#"SELECT event_id AS "event: EventId", status AS "status: BookingStatus", (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!",
+                  (SELECT count(*) FROM tickets WHERE booking_id = $1) AS "made!"
+           FROM bookings WHERE id = $1 AND (user_id = $2 OR EXISTS (SELECT 1 FROM tickets WHERE booking_id = $1 AND owner_id = $2))"#,
         booking as _,
         user as _,
     )
@@ -97,19 +109,22 @@ pub async fn of_booking(
     .ok_or(Error::BookingNotFoundOrForbidden)?;
     let rows = sqlx::query_as!(
         TicketRow,
-        r#"SELECT id AS "id: TicketId", ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
-                  price_paid AS "price_paid: Paise", qr_code, qr_nonce, qr_key, qr_signature, status AS "status: TicketStatus",
+        r#"SELECT t.id AS "id: TicketId", ticket_id, t.seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
+                  t.price_paid AS "price_paid: Paise", qr_code, qr_nonce, qr_key, qr_signature, t.status AS "status: TicketStatus",
                   coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!",
-                  coalesce(generated_at, created_at, now()) AS "generated_at!: Timestamp", delivered_at AS "delivered_at: Timestamp"
-           FROM tickets WHERE booking_id = $1 ORDER BY id"#,
+                  coalesce(generated_at, t.created_at, now()) AS "generated_at!: Timestamp", delivered_at AS "delivered_at: Timestamp",
+                  s.holder_name AS "holder_name?", s.holder_details AS "holder_details?"
+           FROM tickets t JOIN bookings b ON b.id = t.booking_id LEFT JOIN booking_seats s ON s.booking_id = b.id AND s.seat_id = t.seat_id
+           WHERE t.booking_id = $1 AND coalesce(t.owner_id, b.user_id) = $2 ORDER BY t.id"#,
         booking as _,
+        user as _,
     )
     .fetch_all(conn)
     .await?;
-    let status = match (row.status, rows.len()) {
+    let status = match (row.status, row.made) {
         (BookingStatus::Confirmed, 0) => TicketProgress::Generating,
         (_, 0) => TicketProgress::Pending,
-        (_, made) if (made as i64) < row.seats => TicketProgress::Partial,
+        (_, made) if made < row.seats => TicketProgress::Partial,
         _ => TicketProgress::Ready,
     };
     Ok(StoredTickets { event: row.event, rows, status })
@@ -154,6 +169,8 @@ impl TicketRow {
             sms_sent: self.sms_sent,
             generated_at: self.generated_at,
             delivered_at: self.delivered_at,
+            holder_name: self.holder_name,
+            holder_details: self.holder_details,
         })
     }
 }

@@ -75,6 +75,11 @@ describe!(
 pub struct NetworkHash(pub i64);
 
 id!(
+    /// Names a row of `ticket_transfers`.
+    TransferId(i32),
+    KnownFormat::Int32
+);
+id!(
     /// Names a row of `event_notices`.
     NoticeId(i32),
     KnownFormat::Int32

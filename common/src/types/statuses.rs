@@ -46,6 +46,24 @@ text_enum! {
 }
 
 text_enum! {
+    /// How far a transfer is. Only one that is offered can be accepted, withdrawn or declined.
+    pub enum TransferStatus {
+        Offered = "offered",
+        /// The ticket is about to get another code and another owner.
+        Accepted = "accepted",
+        Completed = "completed",
+        /// By whoever has offered it.
+        Withdrawn = "withdrawn",
+        /// By whoever was to get it.
+        Declined = "declined",
+        /// Nobody has accepted it in time.
+        Expired = "expired",
+        /// The ticket was used, cancelled or given to somebody else meanwhile.
+        Failed = "failed",
+    }
+}
+
+text_enum! {
     /// A ticket's status. Nexus makes tickets that are generated, and cancels them; with one that is
     /// used, somebody has come in. The other statuses are the Node service's.
     pub enum TicketStatus {

@@ -269,7 +269,12 @@ impl<'a> Shop<'a> {
         if locked.is_empty() {
             return Ok(());
         }
-        let new = NewBooking { event: self.event, seats: locked.into_iter().collect(), code: None };
+        let new = NewBooking {
+            event: self.event,
+            seats: locked.into_iter().collect(),
+            holders: BTreeMap::new(),
+            code: None,
+        };
         let mut tx = self.begin().await?;
         let chargeable = Chargeable { most: Paise::MAX };
         let (valid, lock) = (Duration::from_secs(900), Duration::from_secs(600));

@@ -26,3 +26,4 @@ mod realtime;
 mod repository;
 mod seats;
 mod tickets;
+mod transfers;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     nexus_worker::run_worker(Queue::Bookings, Bookings::from_env, |worker| {
         worker
             .on(bookings::finalise_booking)
+            .on(bookings::transfer_ticket)
             .on(event_cancellation::cancel_event)
             .on(event_notices::tell_buyers)
             .on(event_notices::remind_buyers)

@@ -10,6 +10,7 @@ use nexus_worker::handlers::{
     account_mails, cancellation_notices, event_notices,
     notifications::{self, Notifications},
     refund_notices::{self, Refund},
+    transfers,
 };
 
 fn main() -> ExitCode {
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
             .on(notifications::sms_tickets)
             .on(cancellation_notices::email_cancellation)
             .on(cancellation_notices::sms_cancellation)
+            .on(transfers::email_offer)
+            .on(transfers::email_transferred)
             .on(event_notices::email_notice)
             .on(event_notices::sms_notice)
             .on(|cx, job: EmailRefund, _| refund_notices::email(cx, Refund::Whole(job.refund_id)))

@@ -11,7 +11,7 @@ use nexus_common::{
     config::{self, Env, TokenStorage},
     jobs::{
         self,
-        bookings::{FinaliseBooking, ReissueTickets, StoreCodes},
+        bookings::{FinaliseBooking, ReissueTickets, StoreCodes, TransferTicket},
         lifecycle::{self, Lease},
         wakeups,
     },
@@ -19,9 +19,9 @@ use nexus_common::{
     realtime::{Broadcast, Publish},
     storage::groups::Groups,
     tickets::{
-        codes::SigningKey,
+        codes::{Code, SigningKey},
         issuing::{self, Signer},
-        keys, reissue,
+        keys, reissue, transfers,
     },
     types::ids::{BookingId, TicketId},
 };
@@ -181,6 +181,28 @@ pub async fn reissue_tickets(
     attempt.lease.complete(&mut tx).await?;
     jobs::enqueue(&mut tx, &ReissueTickets { before: Some(before) }).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// See [`TransferTicket`].
+pub async fn transfer_ticket(
+    cx: Arc<Context<Bookings>>,
+    job: TransferTicket,
+    attempt: Attempt,
+) -> Result<(), JobFailure> {
+    publish_key(&cx).await?;
+    let (id, key) = (job.transfer_id, &cx.signer.key);
+    let accepted = transfers::accepted(&mut *cx.db.acquire().await?, id).await?;
+    let Some((event, ticket)) = accepted else { return Ok(()) };
+    let code = Code::new(key, event, ticket);
+    let mut tx = cx.db.begin().await?;
+    let ready = transfers::complete(&mut tx, id, &code, key).await?;
+    attempt.lease.complete(&mut tx).await?;
+    tx.commit().await?;
+    wakeups::committed();
+    if let Some(ready) = ready {
+        cx.emitter.publish(ready).await;
+    }
     Ok(())
 }
 

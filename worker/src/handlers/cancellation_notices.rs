@@ -11,7 +11,11 @@ use nexus_common::{
     types::{money::Paise, text},
 };
 
-use super::{mail, messages::Beyond, notifications::Notifications};
+use super::{
+    mail,
+    messages::Beyond,
+    notifications::{Notifications, shown_with},
+};
 use crate::{
     Attempt, Context, JobFailure,
     letters::{Letter, Templates},
@@ -23,12 +27,12 @@ pub async fn email_cancellation(
     job: EmailCancellation,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = job.booking_id;
-    let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
+    let portion = (job.booking_id, job.to);
+    let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, portion).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    let mail = compose(&notice, to, &cx.templates)?;
-    Notifications::mail(&cx, notice.user, Some(booking), mail, Beyond::IsLeftOut).await
+    let mail = compose(&notice, to, &job, &cx.templates)?;
+    Notifications::mail(&cx, notice.user, shown_with(portion), mail, Beyond::IsLeftOut).await
 }
 
 /// See [`SmsCancellation`].
@@ -37,8 +41,8 @@ pub async fn sms_cancellation(
     job: SmsCancellation,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = job.booking_id;
-    let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
+    let portion = (job.booking_id, job.to);
+    let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, portion).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let event: String = text::without_links(&notice.event_name).chars().take(100).collect();
@@ -46,21 +50,28 @@ pub async fn sms_cancellation(
         .refund
         .map(|refund| format!(" {} will be refunded.", refund.written()))
         .unwrap_or_default();
-    let message =
-        format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
+    let booking = if job.to.is_some() { "Booking" } else { "Your booking" };
+    let message = format!("{booking} {} for {event} has been cancelled.{refund}", notice.reference);
     Notifications::sms(&cx, notice.user, phone, &message).await
 }
 
-fn compose(notice: &Notice, to: String, templates: &Templates) -> Result<Email, Error> {
+fn compose(
+    notice: &Notice,
+    to: String,
+    job: &EmailCancellation,
+    templates: &Templates,
+) -> Result<Email, Error> {
     let when = notice.time_zone.moment(notice.event_start);
     let written = templates.write(&Letter::Cancellation {
         name: notice.name.as_deref(),
+        is_own: job.to.is_none(),
         reference: &notice.reference,
         event_name: text::one_line(&notice.event_name),
         when,
         reason: notice.reason.as_deref(),
         refund: notice.refund.map(Paise::written),
     })?;
-    let message_id = format!("cancelled-{}", notice.reference.to_lowercase());
+    let whose = job.to.map(|user| format!("-{user}")).unwrap_or_default();
+    let message_id = format!("cancelled-{}{whose}", notice.reference.to_lowercase());
     Ok(mail(to, notice.name.clone(), written, message_id))
 }

@@ -78,6 +78,8 @@ pub async fn clean_up(
             dead_messages = removed.dead_messages,
             audit_log = removed.audit_log,
             unpaid_holds = removed.unpaid_holds,
+            offers = removed.offers,
+            holders = removed.holders,
             jobs,
             hashed_tokens = hashed,
             "removed what nobody needs any more"

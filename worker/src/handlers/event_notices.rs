@@ -12,13 +12,17 @@ use nexus_common::{
         notifications::{EmailNotice, SmsNotice},
     },
     providers::smtp::Email,
-    types::{
-        ids::{BookingId, NoticeId},
-        text,
-    },
+    tickets::delivery::Portion,
+    types::{ids::NoticeId, text},
 };
 
-use super::{bookings::Bookings, mail, messages::Beyond, notifications::Notifications, words_of};
+use super::{
+    bookings::Bookings,
+    mail,
+    messages::Beyond,
+    notifications::{Notifications, shown_with},
+    words_of,
+};
 use crate::{
     Attempt, Context, JobFailure,
     letters::{Letter, Templates},
@@ -60,7 +64,8 @@ pub async fn email_notice(
     job: EmailNotice,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let Some(notice) = notice(&cx, job.booking_id, job.notice_id).await? else { return Ok(()) };
+    let portion = (job.booking_id, job.to);
+    let Some(notice) = notice(&cx, portion, job.notice_id).await? else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
     let beyond = match notice.kind {
         NoticeKind::Change => Beyond::Waits,
@@ -68,10 +73,9 @@ pub async fn email_notice(
     };
     let mut email = compose(&notice, to, &job, &cx.templates)?;
     if notice.kind == NoticeKind::Change {
-        email.attachments = Notifications::changed_files(&cx, job.booking_id).await?;
+        email.attachments = Notifications::changed_files(&cx, portion).await?;
     }
-    let booking = Some(job.booking_id);
-    Notifications::mail(&cx, notice.user, booking, email, beyond).await
+    Notifications::mail(&cx, notice.user, shown_with(portion), email, beyond).await
 }
 
 /// See [`SmsNotice`].
@@ -80,7 +84,8 @@ pub async fn sms_notice(
     job: SmsNotice,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let Some(notice) = notice(&cx, job.booking_id, job.notice_id).await? else { return Ok(()) };
+    let portion = (job.booking_id, job.to);
+    let Some(notice) = notice(&cx, portion, job.notice_id).await? else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let event: String = text::without_links(&notice.event_name).chars().take(100).collect();
     let place: String = text::without_links(&notice.is.place()).chars().take(200).collect();
@@ -97,11 +102,11 @@ const UNTIL_PAID: Duration = Duration::from_secs(60);
 
 async fn notice(
     cx: &Context<Notifications>,
-    booking: BookingId,
+    portion: Portion,
     notice: NoticeId,
 ) -> Result<Option<Box<Notice>>, JobFailure> {
     let mut conn = cx.db.acquire().await?;
-    match event_notices::notice(&mut conn, booking, notice).await? {
+    match event_notices::notice(&mut conn, portion, notice).await? {
         ToSay::Nothing => Ok(None),
         ToSay::NothingYet => Err(JobFailure::Snooze(UNTIL_PAID)),
         ToSay::Notice(notice) => Ok(Some(notice)),
@@ -121,6 +126,7 @@ fn compose(
         NoticeKind::Change => Letter::Change { name, reference, event, was },
         NoticeKind::Reminder => Letter::Reminder { name, reference, event },
     })?;
-    let message_id = format!("notice-{}-{}", job.notice_id, reference.to_lowercase());
+    let whose = job.to.map(|user| format!("-{user}")).unwrap_or_default();
+    let message_id = format!("notice-{}-{}{whose}", job.notice_id, reference.to_lowercase());
     Ok(mail(to, notice.name.clone(), written, message_id))
 }

@@ -70,6 +70,18 @@ impl MessageBudgets {
         sent.map(|()| true)
     }
 
+    /// Sends a mail with an offer to an address that a user has named, unless there were too many. It
+    /// does not count for what the address may get about its own bookings, which nobody can use up.
+    pub(super) async fn offer(&self, smtp: &Smtp, mail: Email) -> Result<(), JobFailure> {
+        let budgets = vec![Budget::new(Limit::Offers, self.rates.of(Limit::Offers), &mail.to)];
+        let Some(taken) = self.take(budgets, Beyond::IsLeftOut).await? else { return Ok(()) };
+        let sent = post(smtp, mail).await;
+        if sent.is_err() {
+            self.give_back(&taken).await;
+        }
+        sent
+    }
+
     /// Sends an SMS to a user, unless it is left out. What could not be sent does not count.
     pub(super) async fn sms(
         &self,

@@ -17,6 +17,7 @@ pub mod payments;
 pub mod reconciliation;
 pub mod refund_notices;
 pub mod refunds;
+pub mod transfers;
 pub mod webhooks;
 
 use std::time::Duration;

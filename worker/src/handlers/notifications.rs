@@ -18,7 +18,7 @@ use nexus_common::{
     },
     storage::groups::Groups,
     tickets::{
-        delivery::{self, Delivery},
+        delivery::{self, Delivery, Portion},
         files::Files,
     },
     types::{
@@ -52,7 +52,7 @@ pub struct Notifications {
     /// Of what is about no event.
     pub(super) time_zone: TimeZone,
     /// Reads what is to be delivered of many bookings; see [`Notifications::delivery`].
-    deliveries: OnceLock<Groups<BookingId, Option<Delivery>>>,
+    deliveries: OnceLock<Groups<Portion, Option<Delivery>>>,
     rates: RateLimits,
     budgets: OnceLock<MessageBudgets>,
 }
@@ -129,6 +129,11 @@ impl Notifications {
         sent.map(drop)
     }
 
+    /// Sends a mail with an offer to somebody whose address a user has named, within the limits.
+    pub(super) async fn offer(cx: &Context<Self>, mail: Email) -> Result<(), JobFailure> {
+        Self::budgets(cx).offer(needed(&cx.smtp)?, mail).await
+    }
+
     /// Sends an SMS to a user, within the limits of messages; none if Twilio has no sender.
     pub(super) async fn sms(
         cx: &Context<Self>,
@@ -155,9 +160,9 @@ impl Notifications {
     /// tickets yet.
     pub(super) async fn changed_files(
         cx: &Context<Self>,
-        booking: BookingId,
+        portion: Portion,
     ) -> Result<Vec<File>, Error> {
-        let Some(delivery) = Self::delivery(cx, booking).await? else { return Ok(vec![]) };
+        let Some(delivery) = Self::delivery(cx, portion).await? else { return Ok(vec![]) };
         let files = cx.files.clone();
         let make = move || {
             let mut made: Vec<File> = if_possible(files.pdf(&delivery)).into_iter().collect();
@@ -169,21 +174,26 @@ impl Notifications {
     }
 
     /// What is to be delivered of a booking, read together with that of others; `None` if nothing.
-    async fn delivery(cx: &Context<Self>, booking: BookingId) -> Result<Option<Delivery>, Error> {
+    async fn delivery(cx: &Context<Self>, portion: Portion) -> Result<Option<Delivery>, Error> {
         let deliveries = cx.deliveries.get_or_init(|| {
             let db = cx.db.clone();
-            Groups::new(move |bookings| deliveries(db.clone(), bookings))
+            Groups::new(move |portions| deliveries(db.clone(), portions))
         });
-        deliveries.call(booking).await
+        deliveries.call(portion).await
     }
 }
 
 async fn deliveries(
     db: PgPool,
-    bookings: Vec<BookingId>,
+    portions: Vec<Portion>,
 ) -> Result<Vec<Result<Option<Delivery>, Error>>, Error> {
-    let found = delivery::deliveries(&mut *db.acquire().await?, &bookings).await?;
-    Ok(bookings.iter().map(|booking| Ok(found.get(booking).cloned())).collect())
+    let found = delivery::deliveries(&mut *db.acquire().await?, &portions).await?;
+    Ok(portions.iter().map(|portion| Ok(found.get(portion).cloned())).collect())
+}
+
+/// The booking that shows whether a mail was refused: to its buyer, if the mail was theirs.
+pub(super) fn shown_with((booking, to): Portion) -> Option<BookingId> {
+    to.is_none().then_some(booking)
 }
 
 /// See [`EmailTickets`].
@@ -192,9 +202,8 @@ pub async fn email_tickets(
     job: EmailTickets,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let Some(delivery) = Notifications::delivery(&cx, job.booking_id).await? else {
-        return Ok(());
-    };
+    let portion = (job.booking_id, job.to);
+    let Some(delivery) = Notifications::delivery(&cx, portion).await? else { return Ok(()) };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     // Before there is any work for nothing.
     needed(&cx.smtp)?;
@@ -203,8 +212,7 @@ pub async fn email_tickets(
     let compose = move || compose(&letter, to, &files, &templates);
     let mail = tokio::task::spawn_blocking(compose).await.map_err(Error::internal)??;
     let Some(mail) = mail else { return Ok(()) };
-    let booking = Some(job.booking_id);
-    Notifications::mail(&cx, delivery.user, booking, mail, Beyond::Waits).await?;
+    Notifications::mail(&cx, delivery.user, shown_with(portion), mail, Beyond::Waits).await?;
     // Not together with others: one that had to be tried again would be sent again.
     let mut conn = cx.db.acquire().await?;
     let (tickets, lease) = (&delivery.tickets, &attempt.lease);
@@ -220,8 +228,8 @@ pub async fn sms_tickets(
     job: SmsTickets,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = job.booking_id;
-    let Some(delivery) = Notifications::delivery(&cx, booking).await? else { return Ok(()) };
+    let portion = (job.booking_id, job.to);
+    let Some(delivery) = Notifications::delivery(&cx, portion).await? else { return Ok(()) };
     let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else {
         return Ok(());
     };
@@ -238,7 +246,7 @@ pub async fn sms_tickets(
     let message: String = message.chars().take(1600).collect();
     Notifications::sms(&cx, delivery.user, phone, &message).await?;
     let mut tx = cx.db.begin().await?;
-    delivery::mark_texted(&mut tx, booking).await?;
+    delivery::mark_texted(&mut tx, &delivery.tickets).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())
@@ -273,6 +281,7 @@ fn compose(
             seat: &ticket.seat_label,
             seat_type: &ticket.seat_type_name,
             price: ticket.price.written(),
+            holder: ticket.holder.as_deref(),
             google: if_possible(files.google_link(delivery, ticket)),
             picture: picture.clone(),
         });
@@ -286,6 +295,7 @@ fn compose(
     attachments.push(files.calendar(delivery));
     let written = templates.write(&Letter::Tickets {
         name: delivery.name.as_deref(),
+        is_own: delivery.is_buyer,
         reference: &delivery.reference,
         event: words_of(&delivery.event.name, &delivery.event.occasion),
         tickets: words,

@@ -60,9 +60,16 @@ struct Described {
     /// What is still to be said about bookings whose event was deleted.
     #[schema(value_type = Vec<Object>)]
     cancellation_notices: Value,
+    /// Tickets that others have given to the user.
+    #[schema(value_type = Vec<Object>)]
+    received_tickets: Value,
+    /// Of tickets that the user has offered to others, or was offered.
+    #[schema(value_type = Vec<Object>)]
+    transfers: Value,
     #[schema(value_type = Vec<Object>)]
     orders_of_deleted_bookings: Value,
-    /// With seats, tickets, orders, payments, refunds, disputes, and what Razorpay said.
+    /// With seats and who sits there, tickets, orders, payments, refunds, disputes, and what Razorpay
+    /// said.
     #[schema(value_type = Vec<Object>)]
     bookings: Value,
     /// Those that the user organises, without who has booked them.

@@ -49,6 +49,7 @@ impl Command for CancelBooking {
                 Error::CancelTooLate,
                 Error::CancelClosed("60 minutes".into()),
                 Error::TicketsUsed,
+                Error::TicketsTransferred,
                 Error::IdempotencyInFlight,
             ])
     }

@@ -1,6 +1,6 @@
 //! `POST /bookings/create`, `create_booking`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_common::{
     Error, Result,
@@ -20,8 +20,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    http::fields::{Code, Field, Id, List, filled, parts},
-    operations::{Call, Command, Done, seats::Seat},
+    http::fields::{Code, Field, Id, Label, List, Object, filled, parts},
+    operations::{
+        Call, Command, Done,
+        tickets::{HolderName, holder},
+    },
     spec::operation::Operation,
 };
 
@@ -29,9 +32,18 @@ use crate::{
 pub(crate) struct CreateBooking {
     event_id: Id,
     /// Seats that the caller has locked; each once.
-    #[schema(value_type = Vec<Seat>, min_items = 1, max_items = 1000)]
+    #[schema(value_type = Vec<BookedSeat>, min_items = 1, max_items = 1000)]
     seat_details: List,
     share_code: Option<Code>,
+}
+
+/// A seat, and who sits there, as in `name_holders`.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct BookedSeat {
+    seat_type_id: Id,
+    seat_label: Label,
+    holder_name: Option<HolderName>,
+    holder_details: Option<Object>,
 }
 
 /// More than anybody sits with.
@@ -52,19 +64,24 @@ impl TryFrom<CreateBooking> for NewBooking {
             let message = format!("At most {MOST_SEATS} seats can be booked at once");
             return Err(Error::invalid(message));
         }
-        let mut seats = BTreeSet::new();
-        for seat in parts::<Seat>(details)? {
+        let (mut seats, mut holders) = (BTreeSet::new(), BTreeMap::new());
+        for seat in parts::<BookedSeat>(details)? {
             let incomplete =
                 || Error::invalid("Each seat detail must have seat_label and seat_type_id");
             let label = filled(&seat.seat_label).ok_or_else(incomplete)?;
             let seat_type = seat.seat_type_id.read().map(SeatTypeId).ok_or_else(incomplete)?;
             // A seat cannot be booked twice.
-            if !seats.insert((seat_type, SeatLabel::parse(&label)?)) {
+            let key = (seat_type, SeatLabel::parse(&label)?);
+            if !seats.insert(key.clone()) {
                 return Err(Error::SeatsNotLocked);
+            }
+            let holder = holder(&seat.holder_name, &seat.holder_details)?;
+            if holder.is_named() {
+                holders.insert(key, holder);
             }
         }
         let code = request.share_code.as_ref().and_then(Code::read);
-        Ok(NewBooking { event, seats, code })
+        Ok(NewBooking { event, seats, holders, code })
     }
 }
 

@@ -21,10 +21,10 @@ use crate::app::App;
 /// How long a request waits until others have made their files.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// The tickets of a confirmed booking of `user`.
+/// The tickets of a confirmed booking that are `user`'s.
 pub(super) async fn delivery(app: &App, user: UserId, booking: BookingId) -> Result<Delivery> {
     let mut conn = app.db.acquire().await?;
-    delivery::of_buyer(&mut conn, booking, user).await
+    delivery::of_owner(&mut conn, booking, user).await
 }
 
 /// Does what takes a core for a while, when it is its turn.

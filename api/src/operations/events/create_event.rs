@@ -18,7 +18,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
-    dates,
+    date, dates,
     fields::{
         EventDescription, EventName, ImageUrl, Location, SeatTypeDescription, SeatTypeName,
         VenueName, new_seat_type,
@@ -60,6 +60,9 @@ pub(crate) struct CreateEvent {
     require_verified_phone: Option<Truth>,
     /// In which people are told its times; that of the installation by default.
     time_zone: Option<Zone>,
+    /// Until when holders of its tickets can be named and tickets transferred. Without it, and if
+    /// it is later than the start, until the event starts.
+    holders_until: Option<Time>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -123,6 +126,9 @@ impl CreateEvent {
             )?
             .unwrap_or(false),
             time_zone: time_zone(sent(&request.time_zone))?.unwrap_or(zone),
+            holders_until: sent(&request.holders_until)
+                .map(|time| date("holders_until", time.read()))
+                .transpose()?,
             seat_types,
         })
     }

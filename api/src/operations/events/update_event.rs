@@ -70,6 +70,11 @@ pub(crate) struct UpdateEvent {
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<Zone>)]
     time_zone: Change<Zone>,
+    /// Until when holders of its tickets can be named and tickets transferred; if it is later than
+    /// the start, until the event starts. Null removes it: until the event starts.
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Time>)]
+    holders_until: Change<Time>,
     /// Whoever has the share code so far can do nothing with it any more, and hears nothing more;
     /// `get_event` shows its organiser the new one.
     #[serde(default, deserialize_with = "change")]
@@ -85,7 +90,7 @@ pub(crate) struct ChangedEvent {
 }
 
 /// The fields that can be changed.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "name",
     "description",
     "start_date",
@@ -98,6 +103,7 @@ const FIELDS: [&str; 13] = [
     "max_tickets_per_user",
     "require_verified_phone",
     "time_zone",
+    "holders_until",
     "new_share_code",
 ];
 
@@ -115,6 +121,7 @@ impl UpdateEvent {
             && self.max_tickets_per_user.is_none()
             && self.require_verified_phone.is_none()
             && self.time_zone.is_none()
+            && self.holders_until.is_none()
             && self.new_share_code.is_none()
     }
 }
@@ -146,6 +153,13 @@ impl TryFrom<UpdateEvent> for EventChanges {
                 to(&request.require_verified_phone),
             )?,
             time_zone: time_zone(to(&request.time_zone))?,
+            holders_until: request
+                .holders_until
+                .as_ref()
+                .map(|field| {
+                    field.as_ref().map(|time| date("holders_until", time.read())).transpose()
+                })
+                .transpose()?,
             new_share_code: truth("new_share_code", to(&request.new_share_code))?.unwrap_or(false),
         })
     }

@@ -220,6 +220,34 @@ impl Fixture {
         paid["booking_id"].clone()
     }
 
+    /// The id of that ticket.
+    async fn ticket(&self) -> Value {
+        let booking = self.tickets().await;
+        let row =
+            self.stack.row(&format!("SELECT id FROM tickets WHERE booking_id = {booking}")).await;
+        row["id"].clone()
+    }
+
+    /// An offer of a ticket: to the owner by the organiser, or by the owner to nobody's address.
+    async fn offered(&self, to: usize) -> Value {
+        let ticket = self.ticket().await;
+        let from = if to == OWNER { ORGANISER } else { OWNER };
+        let (from, owner) = (self.people[from].id, self.people[OWNER].id);
+        if to == OWNER {
+            let given = format!(
+                "UPDATE tickets SET owner_id = {from}, qr_nonce = qr_nonce + 1 WHERE id = {ticket}"
+            );
+            self.stack.execute(&given).await;
+            self.stack
+                .execute(&format!("UPDATE users SET email_verified_at = now() WHERE id = {owner}"))
+                .await;
+        }
+        let insert = format!(
+            "INSERT INTO ticket_transfers (ticket_id, from_id, to_email) VALUES ({ticket}, {from}, $1) RETURNING id::text"
+        );
+        json!(self.inserted(&insert, &self.emails[to]).await)
+    }
+
     /// An unused phone number, and a code that has just been sent to it.
     async fn phone_and_code(&self) -> Value {
         let phone = format!("+9198{:08}", self.number());
@@ -291,6 +319,22 @@ impl Fixture {
             "get_tickets_pdf" | "get_calendar" | "get_passes" | "get_wallet_links" => {
                 json!({"booking_id": self.tickets().await})
             }
+            "name_holders" => {
+                let booking = self.booking().await.id;
+                let seat = format!(
+                    "SELECT seat_id::text FROM booking_seats WHERE booking_id = {booking} AND $1 <> ''"
+                );
+                let seat = self.inserted(&seat, "seat").await;
+                json!({"booking_id": booking, "holders": [{"seat_id": seat, "holder_name": "Ravi"}]})
+            }
+            "offer_transfer" => {
+                json!({"id": self.ticket().await, "email": format!("friend-{}@nexus.example", self.number())})
+            }
+            "accept_transfer" | "end_transfer" => {
+                let to = if about == "offered to the owner" { OWNER } else { 0 };
+                json!({"transfer_id": self.offered(to).await})
+            }
+            "list_holders" => json!({"eventId": self.event(about).await.id}),
             "get_booking" | "get_tickets" | "cancel_booking" => {
                 json!({"booking_id": self.booking().await.id})
             }

@@ -8,7 +8,7 @@ use nexus_tests::conformance::OPENAPI;
 use nexus_tests::program::command;
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::stack::QUEUES;
-use nexus_tests::{Stack, Value, json};
+use nexus_tests::{Client, Stack, Value, json};
 
 const EMAIL: &str = "asha@nexus.example";
 
@@ -79,8 +79,18 @@ async fn arrange(stack: &Stack) -> (String, Value) {
     let at_door =
         |name: &str, id: &Value| json!({"path_parameters": {"eventId": lasting.id, name: id}});
     // The bookings 1 to 3 may be cancelled.
-    let (kept, _) = stack.sell(&asha, &lasting, &[("VIP", "A5")]).await;
-    stack.until_tickets(&asha, &kept, 1).await;
+    let (kept, _) =
+        stack.sell(&asha, &lasting, &[("VIP", "A5"), ("VIP", "A6"), ("VIP", "A7")]).await;
+    let own = stack.until_tickets(&asha, &kept, 3).await;
+    let seat = stack.row("SELECT id FROM seats WHERE seat_label = 'A5'").await;
+    let offer = async |from: &Client, ticket: &Value, to: &str| {
+        let path = format!("/tickets/{}/transfers", ticket["id"]);
+        from.post(&path, json!({"email": to})).await.data()["transfer_id"].take()
+    };
+    let withdrawn = offer(&asha, &own[1], "friend@nexus.example").await;
+    let (given, _) = stack.sell(&other, &lasting, &[("VIP", "A8")]).await;
+    let given = stack.until_tickets(&other, &given, 1).await.remove(0);
+    let accepted = offer(&other, &given, EMAIL).await;
     let job = format!("SELECT id FROM jobs WHERE unique_key = 'finalise_booking:{}'", sold.id);
     let job = stack.row(&job).await;
     let dictionary =
@@ -108,6 +118,13 @@ async fn arrange(stack: &Stack) -> (String, Value) {
             "body": {"scans": [{"scan_id": scan, "ticket_id": ticket["ticket_id"], "at": "2026-11-30T18:00:00Z"}]},
         },
         "undo_check_in": at_door("scanId", &scan),
+        "name_holders": {
+            "path_parameters": {"booking_id": kept.id},
+            "body": {"holders": [{"seat_id": seat["id"], "holder_name": "Ravi", "holder_details": {"meal": "veg"}}]},
+        },
+        "offer_transfer": {"path_parameters": {"id": own[2]["id"]}, "body": {"email": "friend@nexus.example"}},
+        "accept_transfer": {"path_parameters": {"transfer_id": accepted}},
+        "end_transfer": {"path_parameters": {"transfer_id": withdrawn}},
         "get_tickets_pdf": {"path_parameters": {"booking_id": kept.id}},
         "get_calendar": {"path_parameters": {"booking_id": kept.id}},
         "get_passes": {"path_parameters": {"booking_id": kept.id}},

@@ -43,10 +43,15 @@ INSERT INTO seats (id, event_id, event_seat_type_id, seat_label, user_id, status
 SELECT id, event_id, 2 * event_id - 1, 'A' || id, user_id, CASE status WHEN 'pending' THEN 'locked' ELSE 'booked' END, booked_at,
        CASE status WHEN 'pending' THEN expires_at END, confirmed_at
 FROM bookings WHERE status <> 'expired';
-INSERT INTO booking_seats (booking_id, seat_id, price_paid, event_seat_type_id, seat_label)
-SELECT id, CASE WHEN status <> 'expired' THEN id END, 100, 2 * event_id - 1, 'A' || id FROM bookings;
-INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key, status)
-SELECT id, id, 'TKT-' || id, 'A' || id, 'VIP', 100, '', id, '00000000', 'generated' FROM bookings WHERE status = 'confirmed';
+INSERT INTO booking_seats (booking_id, seat_id, price_paid, event_seat_type_id, seat_label, holder_name)
+SELECT id, CASE WHEN status <> 'expired' THEN id END, 100, 2 * event_id - 1, 'A' || id, CASE WHEN id % 4 = 0 THEN 'Holder ' || id END FROM bookings;
+INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key, status, owner_id)
+SELECT id, id, 'TKT-' || id, 'A' || id, 'VIP', 100, CASE WHEN id % 5 <> 1 THEN '' END, id, '00000000', 'generated', CASE WHEN id % 5 = 1 THEN 1 + (id + 1) % 40000 END
+FROM bookings WHERE status = 'confirmed';
+INSERT INTO ticket_transfers (ticket_id, from_id, to_id, to_email, status, ended_at)
+SELECT t.id, b.user_id, t.owner_id, CASE WHEN t.owner_id IS NULL THEN 'friend-' || t.id || '@nexus.example' END,
+       CASE WHEN t.owner_id IS NULL THEN 'offered' ELSE 'completed' END, CASE WHEN t.owner_id IS NOT NULL THEN now() END
+FROM tickets t JOIN bookings b ON b.id = t.booking_id WHERE b.id % 5 < 2;
 INSERT INTO gates (id, event_id, name) OVERRIDING SYSTEM VALUE SELECT n, n, 'North' FROM generate_series(1, 20000) n;
 INSERT INTO event_staff (event_id, user_id, named_as) SELECT n, 1 + n % 5000, 'helper' FROM generate_series(1, 20000) n;
 INSERT INTO door_keys (id, event_id, gate_id, name, hash) OVERRIDING SYSTEM VALUE SELECT n, n, n, 'Phone', sha256(n::text::bytea) FROM generate_series(1, 20000) n;

@@ -120,6 +120,7 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
         "seats -> tickets stays",
         "sessions -> refresh_tokens goes",
         "tickets -> check_ins goes",
+        "tickets -> ticket_transfers goes",
         "users -> blacklisted_tokens goes",
         "users -> bookings refuses",
         "users -> cancellation_notices goes",
@@ -136,6 +137,9 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
         "users -> seat_holders goes",
         "users -> seats stays",
         "users -> sessions goes",
+        "users -> ticket_transfers refuses",
+        "users -> ticket_transfers refuses",
+        "users -> tickets refuses",
     ];
     // Tables that a later migration adds are to be looked at, too: whose rows are they?
     assert_eq!(found, expected);

@@ -3,5 +3,6 @@
 mod bad_input;
 mod cancellation;
 mod held;
+mod holders_until;
 mod reads;
 mod texts;
