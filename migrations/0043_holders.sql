@@ -36,6 +36,12 @@ ALTER TABLE tickets
     -- Rule: the Node service shows what is stored to whoever has booked.
     ADD CONSTRAINT tickets_owner_picture_check CHECK (owner_id IS NULL OR qr_code IS NULL) NOT VALID;
 
+-- Rule: which tickets can be given to somebody else, apart from until when.
+CREATE FUNCTION is_transferable(ticket tickets, booking bookings, event events) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT ticket.status NOT IN ('cancelled', 'used') AND booking.status = 'confirmed'
+        AND event.status = 'published' AND event.taken_down_at IS NULL
+$$;
+
 -- Rule: whoever had a ticket before cannot come in with it.
 CREATE FUNCTION ticket_changes_hands() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -49,7 +49,7 @@ impl Transferable {
         let found = sqlx::query_as!(
             Transferable,
             r#"SELECT b.id AS "booking: _", coalesce(t.owner_id, b.user_id) AS "owner!: _",
-                      t.status NOT IN ('cancelled', 'used') AND b.status = 'confirmed' AND e.status = 'published' AND e.taken_down_at IS NULL AS "is_good!",
+                      is_transferable(t, b, e) AS "is_good!",
                       least(e.holders_until, e.start_date) > clock_timestamp() AS "is_open!", e.require_verified_phone AS needs_phone
                FROM tickets t JOIN bookings b ON b.id = t.booking_id JOIN events e ON e.id = b.event_id
                WHERE t.id = $1 FOR SHARE OF t"#,
@@ -229,7 +229,7 @@ pub async fn complete(
         .await?;
     let transfer = sqlx::query!(
         r#"SELECT x.from_id AS "from: UserId", x.to_id AS "to!: UserId", t.seat_id AS "seat: SeatId", b.booking_reference,
-                  t.status NOT IN ('cancelled', 'used') AND b.status = 'confirmed' AND e.taken_down_at IS NULL AND e.start_date > now() AND u.erased_at IS NULL
+                  is_transferable(t, b, e) AND e.start_date > now() AND u.erased_at IS NULL
                       AND coalesce(t.owner_id, b.user_id) = x.from_id AS "is_good!",
                   u.phone IS NOT NULL AND u.phone_verified_at IS NOT NULL AS "has_phone!",
                   (SELECT count(*) FROM tickets o WHERE o.booking_id = b.id AND o.status <> 'cancelled' AND coalesce(o.owner_id, b.user_id) = x.to_id) AS "others!"
@@ -311,8 +311,7 @@ pub struct Story {
 /// What there is to say about a transfer.
 pub async fn story(conn: &mut PgConnection, id: TransferId) -> Result<Option<Story>> {
     let row = sqlx::query!(
-        r#"SELECT x.status = 'offered' AND t.status NOT IN ('cancelled', 'used') AND b.status = 'confirmed' AND e.status = 'published' AND e.taken_down_at IS NULL
-                      AND least(x.expires_at, e.holders_until, e.start_date) > now() AS "is_open!", f.id AS "from: UserId", f.name AS from_name,
+        r#"SELECT x.status = 'offered' AND is_transferable(t, b, e) AND least(x.expires_at, e.holders_until, e.start_date) > now() AS "is_open!", f.id AS "from: UserId", f.name AS from_name,
                   CASE WHEN f.email_verified_at IS NOT NULL THEN f.email END AS from_email, x.to_email, u.name AS "to_name?",
                   e.name AS event_name, e.start_date AS "start_date: Timestamp", e.time_zone AS "time_zone: TimeZone", e.location, e.venue_name,
                   b.booking_reference, t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!"
@@ -398,7 +397,7 @@ pub async fn of_user(conn: &mut PgConnection, user: UserId) -> Result<Vec<Transf
            )
            SELECT x.id AS "id!: TransferId", x.from_id = $1 AS "is_own!",
                   CASE WHEN x.status = 'offered' AND least(x.expires_at, e.holders_until, e.start_date) <= now() THEN 'expired'
-                       WHEN x.status = 'offered' AND (t.status IN ('cancelled', 'used') OR b.status <> 'confirmed' OR e.status <> 'published' OR e.taken_down_at IS NOT NULL) THEN 'failed'
+                       WHEN x.status = 'offered' AND NOT is_transferable(t, b, e) THEN 'failed'
                        ELSE x.status END AS "status!: TransferStatus",
                   t.id AS "ticket: TicketId", t.ticket_id, t.booking_id AS "booking: BookingId", t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!",
                   e.id AS "event: EventId", e.name AS event_name, e.start_date AS "start_date: Timestamp", e.end_date AS "end_date: Timestamp",
