@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signature, SigningKey};
+use serde_json::Value;
 
 /// A picture in shades of grey.
 #[derive(Debug)]
@@ -67,6 +68,11 @@ pub fn read_data_url(url: &str) -> (u32, u32, String) {
     let encoded = url.strip_prefix("data:image/png;base64,");
     let encoded = encoded.unwrap_or_else(|| panic!("expected a PNG data URL, saw {:.60}…", url));
     read_png(&BASE64_STANDARD.decode(encoded).expect("base64"))
+}
+
+/// What is in the code of a ticket, as the API shows it.
+pub fn text(ticket: &Value) -> String {
+    read_data_url(ticket["qr_code"].as_str().expect("a picture")).2
 }
 
 /// What a ticket's text says once its signature has been checked (docs/tickets.md).

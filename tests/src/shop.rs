@@ -130,6 +130,21 @@ impl Stack {
         self.execute("UPDATE users SET email_verified_at = now() WHERE email IS NOT NULL").await;
     }
 
+    /// A user's own e-mail address.
+    pub async fn address(&self, user: &Client) -> String {
+        let row = self.row(&format!("SELECT email FROM users WHERE id = {}", user.id)).await;
+        row["email"].as_str().expect("an address").to_owned()
+    }
+
+    /// Has a job run now that runs by the clock.
+    pub async fn run_now(&self, queue: &str, kind: &str) {
+        let job = format!(
+            "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
+             VALUES (gen_random_uuid(), '{queue}', '{kind}', '{{}}', 20, '{kind}') ON CONFLICT DO NOTHING"
+        );
+        self.execute(&job).await;
+    }
+
     /// The newest mail to that address whose subject has these words.
     pub async fn mailed(&self, to: &str, subject: &str) -> Mail {
         eventually(&format!("a mail about {subject} to {to}"), SOON, async || {

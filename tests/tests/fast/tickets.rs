@@ -3,12 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use nexus_tests::{SOON, Stack, Value, eventually, qr, seen};
-
-/// What is in the picture of one of a booking's tickets, by label.
-fn text(ticket: &Value) -> String {
-    qr::read_data_url(ticket["qr_code"].as_str().unwrap()).2
-}
+use nexus_tests::{SOON, Stack, eventually, qr, seen};
 
 #[tokio::test]
 async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew() {
@@ -23,7 +18,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     // of.
     listener.wait_for_any("seat_booked").await;
     listener.wait_for_any("booking_confirmed").await;
-    let (before, heard) = (text(ticket), listener.describe());
+    let (before, heard) = (qr::text(ticket), listener.describe());
     let first = stack.ticket_text(&before);
     assert_eq!((first.event, first.ticket), (event.id, ticket["id"].as_i64().unwrap()));
     assert!(!heard.contains(&before) && !heard.contains(&first.nonce.to_string()), "{heard}");
@@ -66,9 +61,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
             over.id, booking.id
         ))
         .await;
-    let reissue = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-                   VALUES (gen_random_uuid(), 'bookings', 'reissue_tickets', '{}', 20, 'reissue_tickets')";
-    stack.execute(reissue).await;
+    stack.run_now("bookings", "reissue_tickets").await;
     eventually("all are issued anew", SOON, async || {
         let unsigned =
             stack.count("tickets WHERE qr_nonce IS NULL AND status <> 'cancelled'").await;
@@ -89,7 +82,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     assert_eq!((second.event, second.ticket), (first.event, first.ticket));
     assert_ne!(second.nonce, first.nonce);
     assert_eq!(again[0]["ticket_id"], ticket["ticket_id"]);
-    assert_eq!(qr::read_png(&sent[1].attachments[0].content()).2, text(&again[0]));
+    assert_eq!(qr::read_png(&sent[1].attachments[0].content()).2, qr::text(&again[0]));
     assert_ne!(
         sent[0].message_id, sent[1].message_id,
         "mail programs hide what they have had before"
@@ -106,7 +99,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     // Once more: nothing is left to do.
     let codes = "SELECT md5(string_agg(qr_signature::text, ' ' ORDER BY id)) AS codes FROM tickets";
     let known = stack.row(codes).await;
-    stack.execute(reissue).await;
+    stack.run_now("bookings", "reissue_tickets").await;
     stack.until_idle(&["bookings", "notifications"]).await;
     assert_eq!((stack.row(codes).await, stack.providers.mail().len()), (known, 2));
 }
@@ -117,7 +110,7 @@ async fn tickets_that_are_issued_anew_while_their_mail_is_under_way_are_mailed_a
         Stack::builder().workers(["payments", "bookings", "notifications"]).start().await;
     stack.worker("notifications").stop().await;
     let (buyer, _, booking, _) = stack.sold().await;
-    let old = text(&stack.until_tickets(&buyer, &booking, 1).await[0]);
+    let old = qr::text(&stack.until_tickets(&buyer, &booking, 1).await[0]);
     let mut issuing = stack.db.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM tickets FOR UPDATE").execute(&mut *issuing).await.unwrap();
     stack.worker("notifications").start();

@@ -2,8 +2,6 @@
 
 use nexus_tests::{Fault, SOON, Stack, Target, eventually, json, seen};
 
-use super::address;
-
 #[tokio::test]
 async fn a_refused_mail_is_shown_with_the_booking_and_is_no_dead_letter() {
     let stack = Stack::start().await;
@@ -34,5 +32,5 @@ async fn a_refused_mail_is_shown_with_the_booking_and_is_no_dead_letter() {
         seen(booking.get("mail_refused_at").is_none(), booking)
     })
     .await;
-    assert_eq!(address(&stack, &buyer).await, "asha@new.example");
+    assert_eq!(stack.address(&buyer).await, "asha@new.example");
 }

@@ -2,13 +2,13 @@
 
 use nexus_tests::{SOON, Stack, eventually, qr, seen};
 
-use super::{address, delivered};
+use super::delivered;
 
 #[tokio::test]
 async fn the_mail_has_pictures_a_pdf_and_an_entry_for_the_calendar_and_so_has_the_api() {
     let stack = Stack::start().await;
     let (buyer, _, booking, tickets) = delivered(&stack, "A1").await;
-    let mail = stack.mailed(&address(&stack, &buyer).await, "Your tickets").await;
+    let mail = stack.mailed(&stack.address(&buyer).await, "Your tickets").await;
     let attached = |name: &str| {
         let found = mail.attachments.iter().find(|file| file.filename == name);
         let names: Vec<_> = mail.attachments.iter().map(|file| &file.filename).collect();
@@ -103,9 +103,7 @@ async fn codes_of_earlier_releases_are_stored_by_the_worker_that_has_their_key()
     buyer.get(&path).await.failed(404, "There are no tickets.");
 
     stack.worker("bookings").start();
-    let now = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-               VALUES (gen_random_uuid(), 'bookings', 'store_codes', '{}', 20, 'store_codes') ON CONFLICT DO NOTHING";
-    stack.execute(now).await;
+    stack.run_now("bookings", "store_codes").await;
     eventually("the code is stored", SOON, async || {
         let stored = stack.count("tickets WHERE qr_signature IS NOT NULL").await;
         seen(stored == 1, stored)

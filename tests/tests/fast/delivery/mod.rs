@@ -11,18 +11,12 @@ pub(crate) use wallets::builder as with_wallets;
 
 use nexus_tests::{Booking, Client, Event, Stack, Value};
 
-/// The name of a user's own address.
-async fn address(stack: &Stack, user: &Client) -> String {
-    let row = stack.row(&format!("SELECT email FROM users WHERE id = {}", user.id)).await;
-    row["email"].as_str().expect("an address").to_owned()
-}
-
 /// A sale whose tickets have been made, and mailed.
 async fn delivered(stack: &Stack, label: &str) -> (Client, Event, Booking, Vec<Value>) {
     let (organiser, buyer) = (stack.user().await, stack.user().await);
     let event = stack.event(&organiser, &[("VIP", 1500.5, 50)]).await;
     let (booking, _) = stack.sell(&buyer, &event, &[("VIP", label)]).await;
     let tickets = stack.until_tickets(&buyer, &booking, 1).await;
-    stack.mailed(&address(stack, &buyer).await, "Your tickets").await;
+    stack.mailed(&stack.address(&buyer).await, "Your tickets").await;
     (buyer, event, booking, tickets)
 }

@@ -3,8 +3,6 @@
 use nexus_sandbox::providers::Mail;
 use nexus_tests::{Client, Event, Outcome, SOON, Stack, eventually, json, seen};
 
-use super::address;
-
 const DELAY: &str = "EVENT_NOTICE_DELAY_SECONDS";
 
 /// As long as any test.
@@ -60,7 +58,7 @@ async fn buyers_are_told_once_of_another_date_and_place() {
 
     let told = told(&stack);
     assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(told[0].to, [address(&stack, &buyers[0]).await]);
+    assert_eq!(told[0].to, [stack.address(&buyers[0]).await]);
     assert_eq!(told[0].subject, "Jazz Night: another date or place");
     for words in [
         "Saturday, 2 May 2099, 23:30 IST (Asia/Kolkata)",
@@ -95,7 +93,7 @@ async fn a_buyer_who_pays_after_a_change_is_told_then() {
     stack.pay(&order, Outcome::Captured);
     stack.until_tickets(&buyer, &booking, 1).await;
     stack.execute("UPDATE jobs SET available_at = now() WHERE kind = 'email_notice'").await;
-    stack.mailed(&address(&stack, &buyer).await, "another date or place").await;
+    stack.mailed(&stack.address(&buyer).await, "another date or place").await;
 }
 
 #[tokio::test]
@@ -222,16 +220,13 @@ async fn buyers_are_reminded_once_of_an_event_that_is_near_where_the_installatio
         )
     };
     stack.execute(&near(20)).await;
-    let look = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-                VALUES (gen_random_uuid(), 'bookings', 'remind_buyers', '{}', 20, 'remind_buyers')
-                ON CONFLICT DO NOTHING";
-    stack.execute(look).await;
+    stack.run_now("bookings", "remind_buyers").await;
     stack.until_idle(&["bookings", "notifications"]).await;
     assert_eq!(stack.count("event_notices").await, 0, "nobody is, by default");
 
     stack.restart_with(&[("REMIND_HOURS_BEFORE_START", "24")]).await;
     let reminders = async |stack: &Stack| {
-        stack.execute(look).await;
+        stack.run_now("bookings", "remind_buyers").await;
         stack.until_idle(&["bookings", "notifications"]).await;
         let mails = stack.providers.mail();
         mails.into_iter().filter(|mail| mail.text.contains("it is nearly time")).collect::<Vec<_>>()

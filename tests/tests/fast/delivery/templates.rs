@@ -3,7 +3,7 @@
 use nexus_tests::settings::TempDir;
 use nexus_tests::{SOON, Stack};
 
-use super::{address, delivered};
+use super::delivered;
 
 #[tokio::test]
 async fn an_installation_replaces_texts_and_terms() {
@@ -14,7 +14,7 @@ async fn an_installation_replaces_texts_and_terms() {
     std::fs::write(folder.join("terms.txt"), "No refunds after doors open.").unwrap();
     let stack = super::with_wallets().env("TEMPLATES_DIR", folder.display()).start().await;
     let (buyer, _, booking, _) = delivered(&stack, "A1").await;
-    let mail = stack.mailed(&address(&stack, &buyer).await, "Your tickets").await;
+    let mail = stack.mailed(&stack.address(&buyer).await, "Your tickets").await;
     assert_eq!(mail.subject, "Your tickets, User 1!");
     assert!(mail.text.starts_with("Come to Monsoon Jazz Night at Mumbai."), "{}", mail.text);
     assert!(mail.html.contains("Your tickets, attached too"), "the built-in one: {}", mail.html);

@@ -3,8 +3,6 @@
 use nexus_tests::shop::event_request;
 use nexus_tests::{SOON, Stack, eventually, json, seen};
 
-use super::address;
-
 const UNKNOWN: &str = "time_zone must be a name of the IANA database, such as Asia/Kolkata";
 
 #[tokio::test]
@@ -48,7 +46,7 @@ async fn mails_sms_and_calendars_say_local_time_with_its_zone() {
     let event = nexus_tests::Event::from_created(&created);
     let (booking, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     let local = "Friday, 1 May 2099, 14:00 EDT (America/New_York)";
-    let to = address(&stack, &buyer).await;
+    let to = stack.address(&buyer).await;
     let mail = stack.mailed(&to, "Your tickets").await;
     assert!(mail.text.contains(local), "{}", mail.text);
     assert!(mail.html.contains("1 May 2099, 14:00 EDT"), "{}", mail.html);

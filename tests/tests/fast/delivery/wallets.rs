@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nexus_tests::{Stack, Value, json};
 
-use super::{address, delivered};
+use super::delivered;
 
 fn fixture(name: &str) -> String {
     format!("{}/../ticket-files/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -25,7 +25,7 @@ async fn where_certificates_are_configured_the_mail_and_the_api_have_passes() {
     let stack = builder().start().await;
     let (buyer, _, booking, tickets) = delivered(&stack, "A1").await;
     let code = stack.ticket_code(&tickets[0]);
-    let mail = stack.mailed(&address(&stack, &buyer).await, "Your tickets").await;
+    let mail = stack.mailed(&stack.address(&buyer).await, "Your tickets").await;
     let name = format!("{}.pkpass", booking.reference);
     let attached = mail.attachments.iter().find(|file| file.filename == name).expect("a pass");
     assert_eq!(attached.content_type, "application/vnd.apple.pkpass");
@@ -69,7 +69,7 @@ async fn ten_passes_come_at_once_and_more_one_by_one() {
     let seats: Vec<(&str, &str)> = labels.iter().map(|label| ("VIP", label.as_str())).collect();
     let (booking, _) = stack.sell(&buyer, &event, &seats).await;
     let tickets = stack.until_tickets(&buyer, &booking, 11).await;
-    let mail = stack.mailed(&address(&stack, &buyer).await, "Your tickets").await;
+    let mail = stack.mailed(&stack.address(&buyer).await, "Your tickets").await;
     let names: Vec<&str> = mail
         .attachments
         .iter()

@@ -1,7 +1,7 @@
 //! Each ticket lets one person in, whoever scans it, and however often.
 
 use futures_util::future::join_all;
-use nexus_tests::{SOON, Stack, eventually, json, seen};
+use nexus_tests::{SOON, Stack, eventually, json, qr, seen};
 
 use super::{Sold, code, scan_id, verdict};
 
@@ -176,7 +176,7 @@ async fn nobody_comes_in_and_gets_the_money_back() {
         let buyer = sold.stack.user().await;
         let (booking, _) = sold.stack.sell(&buyer, &sold.event, &[("VIP", label)]).await;
         let ticket = sold.stack.until_tickets(&buyer, &booking, 1).await.remove(0);
-        let text = super::text(&ticket);
+        let text = qr::text(&ticket);
         let (cancelled, checked) =
             tokio::join!(buyer.cancel(&booking), sold.scan(&sold.organiser, &text));
         match verdict(&checked) {

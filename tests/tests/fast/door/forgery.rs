@@ -3,10 +3,10 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer, SigningKey};
-use nexus_tests::{Stack, json};
+use nexus_tests::{Stack, json, qr};
 use sha2::{Digest, Sha256};
 
-use super::{Sold, text, verdict};
+use super::{Sold, verdict};
 
 /// A text as the bookings worker makes it, by somebody who has another key.
 fn signed(key: &SigningKey, id: &[u8], event: i64, ticket: i64, nonce: i64) -> String {
@@ -26,7 +26,7 @@ async fn a_listener_with_every_broadcast_and_every_public_endpoint_makes_no_tick
     let elsewhere = stack.event(&sold.organiser, &[("VIP", 100.0, 5)]).await;
     let forger = stack.user().await;
     let (own, _) = stack.sell(&forger, &elsewhere, &[("VIP", "A1")]).await;
-    let own = text(&stack.until_tickets(&forger, &own, 1).await[0]);
+    let own = qr::text(&stack.until_tickets(&forger, &own, 1).await[0]);
     listener.wait_for_any("booking_confirmed").await;
 
     let mut known = listener.describe();

@@ -35,7 +35,7 @@ impl Sold {
         let event = stack.event(&organiser, &[("VIP", 100.0, 50), ("Balcony", 50.0, 50)]).await;
         let (booking, _) = stack.sell(&buyer, &event, seats).await;
         let tickets = stack.until_tickets(&buyer, &booking, seats.len()).await;
-        let texts = tickets.iter().map(text).collect();
+        let texts = tickets.iter().map(qr::text).collect();
         Self { stack, organiser, event, buyer, booking, texts, tickets }
     }
 
@@ -72,11 +72,6 @@ impl Sold {
         let tickets = data["tickets"].as_array().expect("tickets");
         tickets.iter().map(|one| one["status"].as_str().unwrap_or_default().to_owned()).collect()
     }
-}
-
-/// What is in a ticket's code.
-fn text(ticket: &Value) -> String {
-    qr::read_data_url(ticket["qr_code"].as_str().expect("a picture")).2
 }
 
 /// The verdict of a scan and its reason.

@@ -3,9 +3,9 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ed25519_dalek::{Signature, VerifyingKey};
 use futures_util::future::join_all;
-use nexus_tests::{Client, Value, json};
+use nexus_tests::{Client, Value, json, qr};
 
-use super::{Sold, code, scan_id, text, verdict};
+use super::{Sold, code, scan_id, verdict};
 
 /// What is in a bundle, which one of these keys has signed.
 fn opened(signed: &Value, keys: &Value) -> Value {
@@ -189,7 +189,7 @@ async fn what_was_void_by_the_time_of_the_upload_is_a_conflict_too() {
     let sold = Sold::seats(&[("VIP", "A1"), ("Balcony", "B1")]).await;
     let other = sold.stack.user().await;
     let (cancelled, _) = sold.stack.sell(&other, &sold.event, &[("VIP", "A9")]).await;
-    let void = text(&sold.stack.until_tickets(&other, &cancelled, 1).await[0]);
+    let void = qr::text(&sold.stack.until_tickets(&other, &cancelled, 1).await[0]);
     other.cancel(&cancelled).await.ok();
     let lounge = sold.gate("Lounge", &["VIP"]).await;
     let (scanner, _) = sold.scanner(Some(lounge)).await;
@@ -217,7 +217,7 @@ async fn what_was_void_by_the_time_of_the_upload_is_a_conflict_too() {
 
     // Somebody who came in with a key that is revoked before the upload.
     let (late, _) = sold.stack.sell(&sold.buyer, &sold.event, &[("VIP", "A8")]).await;
-    let late = text(&sold.stack.until_tickets(&sold.buyer, &late, 1).await[0]);
+    let late = qr::text(&sold.stack.until_tickets(&sold.buyer, &late, 1).await[0]);
     let keys = sold.buyer.get(&sold.path("ticket-keys")).await.data();
     sold.stack.api_cli_ok(&["ticket-keys", "revoke", keys[0]["id"].as_str().unwrap()]).await;
     let answer = upload(&sold, &scanner, &[offline(&late)]).await;

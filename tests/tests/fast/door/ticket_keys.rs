@@ -1,8 +1,8 @@
 //! The keys with which tickets are checked: new ones, retired ones and those that have leaked.
 
-use nexus_tests::{SOON, Value, eventually, json, seen};
+use nexus_tests::{SOON, Value, eventually, json, qr, seen};
 
-use super::{Sold, text, verdict};
+use super::{Sold, verdict};
 
 #[tokio::test]
 async fn tickets_of_a_retired_key_are_good_until_it_is_revoked_and_then_issued_anew() {
@@ -25,7 +25,7 @@ async fn tickets_of_a_retired_key_are_good_until_it_is_revoked_and_then_issued_a
     let other = sold.stack.user().await;
     let (booking, _) = sold.stack.sell(&other, &sold.event, &[("VIP", "A3")]).await;
     let newer = sold.stack.until_tickets(&other, &booking, 1).await;
-    for text in [&sold.texts[0], &text(&newer[0])] {
+    for text in [&sold.texts[0], &qr::text(&newer[0])] {
         assert_eq!(verdict(&sold.scan(&sold.organiser, text).await), ("ok", ""));
     }
 
@@ -44,17 +44,11 @@ async fn tickets_of_a_retired_key_are_good_until_it_is_revoked_and_then_issued_a
             "UPDATE tickets SET generated_at = now() - interval '1 hour' WHERE qr_nonce IS NULL",
         )
         .await;
-    sold.stack
-        .execute(
-            "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-             VALUES (gen_random_uuid(), 'bookings', 'reissue_tickets', '{}', 20, 'reissue_tickets')
-             ON CONFLICT DO NOTHING",
-        )
-        .await;
+    sold.stack.run_now("bookings", "reissue_tickets").await;
     let anew = eventually("the other ticket is issued anew", SOON, async || {
         let tickets = sold.stack.until_tickets(&sold.buyer, &sold.booking, 2).await;
         // Meanwhile it has none.
-        let anew = Some(&tickets[1]).filter(|ticket| ticket["qr_code"] != "").map(text);
+        let anew = Some(&tickets[1]).filter(|ticket| ticket["qr_code"] != "").map(qr::text);
         anew.filter(|anew| *anew != sold.texts[1]).ok_or_else(|| tickets[1].to_string())
     })
     .await;

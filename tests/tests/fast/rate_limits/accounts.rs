@@ -357,8 +357,7 @@ async fn the_newest_networks_of_an_account_are_remembered_for_a_while() {
     assert_eq!(networks[19]["network"], "192.0.2.19");
 
     stack.execute("UPDATE login_networks SET last_login_at = now() - interval '91 days'").await;
-    let clean_up = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'cleanup', 'clean_up', '{}', 3)";
-    stack.execute(clean_up).await;
+    stack.run_now("cleanup", "clean_up").await;
     eventually("old networks are forgotten", SOON, async || {
         let left = stack.count("login_networks").await;
         seen(left == 0, left)

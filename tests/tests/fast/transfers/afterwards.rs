@@ -1,9 +1,24 @@
 //! What becomes of a ticket that was transferred, and whom that concerns.
 
 use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json, qr, seen};
 
-use super::{Sold, address, code};
+use super::Sold;
+
+impl Sold {
+    /// Everybody has a password, without which no account is erased.
+    async fn have_passwords(&self) {
+        self.stack.admin().await;
+        let same =
+            "UPDATE users SET password = (SELECT password FROM users WHERE password IS NOT NULL)";
+        self.stack.execute(same).await;
+    }
+}
+
+async fn erase(who: &Client) -> Response {
+    let body = json!({"password": PASSWORD});
+    Response::to(who.request(Method::DELETE, "/auth/me").json(&body)).await
+}
 
 #[tokio::test]
 async fn a_buyer_whose_ticket_is_somebody_elses_gets_no_money_back_for_it() {
@@ -18,7 +33,7 @@ async fn a_buyer_whose_ticket_is_somebody_elses_gets_no_money_back_for_it() {
         .failed(403, "You are not authorized to cancel this booking");
 
     // Until they have it back.
-    let own = address(&sold.stack, &sold.buyer).await;
+    let own = sold.stack.address(&sold.buyer).await;
     let theirs = sold.tickets_of(&sold.friend).await.remove(0);
     let transfer = sold.offer(&sold.friend, &theirs, &own).await;
     sold.buyer.post(&format!("/transfers/{transfer}/accept"), json!({})).await.ok();
@@ -81,7 +96,7 @@ async fn who_came_is_forgotten_ninety_days_after_the_event_has_begun() {
             "UPDATE events SET start_date = now() - interval '{days} days', end_date = now() - interval '{days} days' + interval '1 hour'"
         );
         sold.stack.execute(&past).await;
-        sold.clean_up().await;
+        sold.stack.run_now("cleanup", "clean_up").await;
         sold.stack.until_idle(&["cleanup"]).await;
         sold.stack.count("booking_seats WHERE holder_name IS NOT NULL").await
     };
@@ -106,12 +121,8 @@ async fn whoever_has_given_everything_away_is_told_nothing_and_may_go() {
     sold.stack.until_idle(&["bookings", "notifications"]).await;
     let mails = sold.stack.providers.mail();
     assert_eq!(mails.iter().filter(|mail| mail.subject.contains("another date")).count(), 1);
-    sold.stack.admin().await;
-    let same =
-        "UPDATE users SET password = (SELECT password FROM users WHERE password IS NOT NULL)";
-    sold.stack.execute(same).await;
-    let body = json!({"password": PASSWORD});
-    Response::to(sold.buyer.request(Method::DELETE, "/auth/me").json(&body)).await.ok();
+    sold.have_passwords().await;
+    erase(&sold.buyer).await.ok();
     assert_eq!(sold.tickets_of(&sold.friend).await.len(), 1);
 }
 
@@ -131,12 +142,12 @@ async fn whoever_has_a_ticket_by_now_is_told_that_its_event_moves_and_that_it_is
     let told = sold.stack.mailed(&sold.friends_address, "another date or place").await;
     let pdf = told.attachments.iter().find(|file| file.filename.ends_with(".pdf"));
     assert!(pdf.is_some() && told.text.contains("Pune"), "{}", told.text);
-    sold.stack.mailed(&address(&sold.stack, &sold.buyer).await, "another date or place").await;
+    sold.stack.mailed(&sold.stack.address(&sold.buyer).await, "another date or place").await;
 
     sold.organiser.put(&event, json!({"status": "cancelled"})).await.ok();
     let told = sold.stack.mailed(&sold.friends_address, "are cancelled").await;
     assert!(told.text.contains("Event cancelled") && !told.text.contains('₹'), "{}", told.text);
-    let told = sold.stack.mailed(&address(&sold.stack, &sold.buyer).await, "is cancelled").await;
+    let told = sold.stack.mailed(&sold.stack.address(&sold.buyer).await, "is cancelled").await;
     assert!(told.text.contains("₹200.00"), "{}", told.text);
     assert_eq!(sold.tickets_of(&sold.friend).await[0]["status"], "cancelled");
     sold.stack.until_idle(&["payments", "bookings", "notifications"]).await;
@@ -160,13 +171,7 @@ async fn a_code_that_is_issued_anew_goes_to_whoever_has_the_ticket_and_no_pictur
     let mails = sold.stack.providers.mail().len();
     let old = "UPDATE tickets SET qr_nonce = NULL, qr_signature = NULL, generated_at = now() - interval '1 hour'";
     sold.stack.execute(old).await;
-    sold.stack
-        .execute(
-            "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-             VALUES (gen_random_uuid(), 'bookings', 'reissue_tickets', '{}', 20, 'reissue_tickets')
-             ON CONFLICT DO NOTHING",
-        )
-        .await;
+    sold.stack.run_now("bookings", "reissue_tickets").await;
     eventually("both are told", SOON, async || {
         let sent: Vec<Vec<String>> =
             sold.stack.providers.mail()[mails..].iter().map(|mail| mail.to.clone()).collect();
@@ -174,11 +179,11 @@ async fn a_code_that_is_issued_anew_goes_to_whoever_has_the_ticket_and_no_pictur
     })
     .await;
     let after = sold.tickets_of(&sold.friend).await.remove(0);
-    assert_ne!(code(&before), code(&after));
+    assert_ne!(qr::text(&before), qr::text(&after));
     assert_eq!(pictures().await, [true, false]);
     let sent: Vec<_> = sold.stack.providers.mail().split_off(mails);
     let of = |to: &str| sent.iter().find(|mail| mail.to == [to]).expect("a mail").text.clone();
-    let own = of(&address(&sold.stack, &sold.buyer).await);
+    let own = of(&sold.stack.address(&sold.buyer).await);
     assert!(own.contains("seat A2") && !own.contains("seat A1"), "{own}");
     let theirs = of(&sold.friends_address);
     assert!(theirs.contains("seat A1") && !theirs.contains("seat A2"), "{theirs}");
@@ -198,14 +203,7 @@ async fn an_account_with_a_ticket_of_others_is_erased_after_the_event_and_what_i
         refused.failed(404, "Some of these seats are not yours in this booking");
     }
     sold.offer(&sold.buyer, &sold.tickets[1], "other@nexus.example").await;
-    let erase = async |who: &Client| {
-        let body = json!({"password": PASSWORD});
-        Response::to(who.request(Method::DELETE, "/auth/me").json(&body)).await
-    };
-    sold.stack.admin().await;
-    let same =
-        "UPDATE users SET password = (SELECT password FROM users WHERE password IS NOT NULL)";
-    sold.stack.execute(same).await;
+    sold.have_passwords().await;
     let refused = erase(&sold.friend).await;
     assert_eq!(
         (refused.status, &refused.body["error"]["code"]),

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexus_tests::{Value, eventually, json, seen};
+use nexus_tests::{Value, eventually, json, qr, seen};
 
-use super::{Sold, address, code};
+use super::Sold;
 
 #[tokio::test]
 async fn the_new_owner_gets_another_code_and_the_old_one_lets_nobody_in() {
@@ -53,9 +53,9 @@ async fn the_new_owner_gets_another_code_and_the_old_one_lets_nobody_in() {
     let seats = sold.buyer.get(&path("")).await.data()["seats"].take();
     assert_eq!((&seats[0]["is_transferred"], seats[1].get("is_transferred")), (&json!(true), None));
     let exported = sold.buyer.get("/auth/me/export").await;
-    assert!(exported.text.contains(&code(kept)) && !exported.text.contains(&code(own)));
+    assert!(exported.text.contains(&qr::text(kept)) && !exported.text.contains(&qr::text(own)));
     let exported = sold.friend.get("/auth/me/export").await;
-    assert!(exported.text.contains(&code(own)) && !exported.text.contains(&code(kept)));
+    assert!(exported.text.contains(&qr::text(own)) && !exported.text.contains(&qr::text(kept)));
     let before = sold.scan(ticket).await;
     assert_eq!((&before["result"], &before["reason"]), (&json!("void"), &json!("reissued")));
     let now = sold.scan(own).await;
@@ -64,7 +64,7 @@ async fn the_new_owner_gets_another_code_and_the_old_one_lets_nobody_in() {
     let mail = sold.stack.mailed(&sold.friends_address, "Your tickets").await;
     assert!(mail.text.contains("are yours now") && mail.text.contains("seat A1"), "{}", mail.text);
     assert!(!mail.text.contains("seat A2") && !mail.text.contains("Ravi"), "{}", mail.text);
-    let mail = sold.stack.mailed(&address(&sold.stack, &sold.buyer).await, "a new owner").await;
+    let mail = sold.stack.mailed(&sold.stack.address(&sold.buyer).await, "a new owner").await;
     assert!(mail.text.contains("User 3 has accepted your ticket"), "{}", mail.text);
     assert_eq!(sold.stack.count("audit_log WHERE action = 'ticket_transferred'").await, 1);
     sold.stack.assert_invariants().await;
@@ -100,7 +100,7 @@ async fn of_a_transfer_and_an_entry_at_once_one_happens() {
     for ticket in &sold.tickets {
         let transfer = sold.offer(&sold.buyer, ticket, &sold.friends_address).await;
         let accept = format!("/transfers/{transfer}/accept");
-        let text = json!({"text": code(ticket)});
+        let text = json!({"text": qr::text(ticket)});
         let (accepted, first) = tokio::join!(
             sold.friend.post(&accept, json!({})),
             sold.organiser.post(&scans, text.clone())

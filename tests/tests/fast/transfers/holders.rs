@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nexus_tests::shop::event_request;
 use nexus_tests::{Booking, Event, Outcome, Stack, Value, json};
 
-use super::{Sold, address};
+use super::Sold;
 
 #[tokio::test]
 async fn holders_are_named_with_a_booking_and_shown_wherever_their_tickets_are() {
@@ -37,7 +37,7 @@ async fn holders_are_named_with_a_booking_and_shown_wherever_their_tickets_are()
     let tickets = stack.until_tickets(&buyer, &booking, 2).await;
     assert_eq!(tickets[0]["holder_name"], "Ravi Iyer");
     assert_eq!((&tickets[0]["holder_details"], tickets[1].get("holder_name")), (&details, None));
-    let mail = stack.mailed(&address(&stack, &buyer).await, "Your tickets").await;
+    let mail = stack.mailed(&stack.address(&buyer).await, "Your tickets").await;
     assert!(mail.text.contains("VIP, seat A1, ₹100.00, for Ravi Iyer: TKT-"), "{}", mail.text);
     assert!(mail.text.contains("VIP, seat A2, ₹100.00: TKT-"), "{}", mail.text);
 

@@ -32,7 +32,7 @@ impl Sold {
         let seats: Vec<_> = labels.iter().map(|label| ("VIP", *label)).collect();
         let (booking, _) = stack.sell(&buyer, &event, &seats).await;
         let tickets = stack.until_tickets(&buyer, &booking, labels.len()).await;
-        let friends_address = address(&stack, &friend).await;
+        let friends_address = stack.address(&friend).await;
         Self { stack, organiser, event, buyer, booking, tickets, friend, friends_address }
     }
 
@@ -72,27 +72,9 @@ impl Sold {
         self.stack.execute(begun).await;
     }
 
-    /// The cleanup job runs, now.
-    async fn clean_up(&self) {
-        let now = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-                   VALUES (gen_random_uuid(), 'cleanup', 'clean_up', '{}', 20, 'clean_up') ON CONFLICT DO NOTHING";
-        self.stack.execute(now).await;
-    }
-
     /// Scans a code at the door; the verdict.
     async fn scan(&self, ticket: &Value) -> Value {
         let path = format!("/events/{}/check-ins", self.event.id);
-        self.organiser.post(&path, json!({"text": code(ticket)})).await.data()
+        self.organiser.post(&path, json!({"text": qr::text(ticket)})).await.data()
     }
-}
-
-/// The name of a user's own address.
-async fn address(stack: &Stack, user: &Client) -> String {
-    let row = stack.row(&format!("SELECT email FROM users WHERE id = {}", user.id)).await;
-    row["email"].as_str().expect("an address").to_owned()
-}
-
-/// What is in a ticket's code.
-fn code(ticket: &Value) -> String {
-    qr::read_data_url(ticket["qr_code"].as_str().expect("a picture")).2
 }

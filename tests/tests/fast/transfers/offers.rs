@@ -2,7 +2,7 @@
 
 use nexus_tests::{Client, SOON, Stack, Value, eventually, json, seen};
 
-use super::{Sold, address};
+use super::Sold;
 
 const NONE: &str = "There is no such transfer that waits for you";
 
@@ -62,7 +62,7 @@ async fn only_who_has_proved_the_address_accepts_or_declines_and_only_the_owner_
     sold.stack.execute("UPDATE users SET email_verified_at = '-infinity'").await;
     sold.friend.post(&accept, json!({})).await.failed(404, NONE);
     let swap = |id: i64, email: &str| format!("UPDATE users SET email = '{email}' WHERE id = {id}");
-    let own = address(&sold.stack, &sold.buyer).await;
+    let own = sold.stack.address(&sold.buyer).await;
     sold.stack.execute(&swap(sold.friend.id, "away@nexus.example")).await;
     sold.stack.execute(&swap(sold.buyer.id, &sold.friends_address)).await;
     sold.stack.prove_emails().await;
@@ -94,7 +94,7 @@ async fn what_is_not_the_callers_or_not_good_any_more_is_not_offered() {
     sold.friend.post(&path(ticket), to.clone()).await.failed(404, not_yours);
     sold.organiser.post(&path(ticket), to.clone()).await.failed(404, not_yours);
     sold.buyer.post("/tickets/99999/transfers", to.clone()).await.failed(404, not_yours);
-    let own = json!({"email": address(&sold.stack, &sold.buyer).await.to_uppercase()});
+    let own = json!({"email": sold.stack.address(&sold.buyer).await.to_uppercase()});
     sold.buyer.post(&path(ticket), own).await.failed(400, "That is your own address");
     sold.buyer.post(&path(ticket), json!({"email": "x"})).await.failed(400, "Invalid email format");
 
@@ -121,7 +121,7 @@ async fn a_user_offers_so_many_tickets_a_day_and_refused_offers_do_not_count() {
         sold.buyer.post(&format!("/tickets/{}/transfers", ticket["id"]), json!({"email": to})).await
     };
     for _ in 0..3 {
-        let own = address(&sold.stack, &sold.buyer).await;
+        let own = sold.stack.address(&sold.buyer).await;
         offer(&sold.tickets[0], &own).await.failed(400, "That is your own address");
     }
     offer(&sold.tickets[0], "one@nexus.example").await.ok();
@@ -176,7 +176,7 @@ async fn offers_that_nobody_can_accept_any_more_forget_their_address() {
     sold.begins().await;
     sold.until_status(&sold.buyer, &transfer, "expired").await;
     sold.stack.execute("UPDATE ticket_transfers SET expires_at = now()").await;
-    sold.clean_up().await;
+    sold.stack.run_now("cleanup", "clean_up").await;
     eventually("the address is forgotten", SOON, async || {
         let left = sold.stack.count("ticket_transfers WHERE to_email IS NOT NULL").await;
         seen(left == 0, left)
