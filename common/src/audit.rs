@@ -243,11 +243,21 @@ pub async fn record(
     Ok(())
 }
 
-/// Records that an operator is shown personal data: once in an hour for each of its subjects, or
-/// twice if they look twice at the same moment.
+/// Records that an operator is shown personal data.
 pub async fn viewed(
     conn: &mut PgConnection,
     operator: UserId,
+    subject: impl Into<Subject>,
+) -> Result<()> {
+    looked(conn, Action::Viewed, operator, subject).await
+}
+
+/// Records that somebody looks at something: once in an hour for each of its subjects, or twice if
+/// they look twice at the same moment.
+pub async fn looked(
+    conn: &mut PgConnection,
+    action: Action,
+    actor: UserId,
     subject: impl Into<Subject>,
 ) -> Result<()> {
     let subject = subject.into();
@@ -257,12 +267,12 @@ pub async fn viewed(
                WHERE subject_kind = $1 AND subject = $2 AND action = $3 AND actor = $4 AND at > now() - interval '1 hour') AS "known!""#,
         subject.kind as _,
         subject.id,
-        Action::Viewed as _,
-        operator as _,
+        action as _,
+        actor as _,
     );
     match known.fetch_one(&mut *conn).await? {
         true => Ok(()),
-        false => record(conn, Action::Viewed, Some(operator), subject, json!({})).await,
+        false => record(conn, action, Some(actor), subject, json!({})).await,
     }
 }
 

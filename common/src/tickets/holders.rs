@@ -2,7 +2,7 @@
 //! everybody. It is a seat's of a booking, so that it can be said before there are tickets.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
@@ -172,8 +172,7 @@ pub async fn list(
         PAGE,
     );
     let page = page.fetch_all(&mut *conn).await?;
-    let details = json!({ "after": after.map(|after| after.ticket) });
-    audit::record(conn, Action::HoldersListed, Some(user), event, details).await?;
+    audit::looked(conn, Action::HoldersListed, user, event).await?;
     let full = PAGE as usize;
     let next = match (page.last(), bookings.last()) {
         (Some(last), _) if page.len() == full => {
@@ -193,6 +192,8 @@ pub const LIST: &str = "see who comes to this event";
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

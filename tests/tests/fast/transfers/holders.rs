@@ -172,7 +172,7 @@ async fn only_the_organiser_lists_who_comes_page_by_page() {
     let ids: BTreeSet<i64> =
         pages.iter().flat_map(of).map(|holder| holder["id"].as_i64().unwrap()).collect();
     assert_eq!((ids.len(), pages.len()), (511, 3));
-    assert_eq!(stack.count("audit_log WHERE action = 'holders_listed'").await, 3);
+    assert_eq!(stack.count("audit_log WHERE action = 'holders_listed'").await, 1, "in an hour");
     for wrong in ["1", "0-1", "a-b", "1-", "1-99999999999"] {
         let refused = organiser.get(&format!("{path}?after={wrong}")).await;
         refused.failed(400, "after must be `next` of the page before");
