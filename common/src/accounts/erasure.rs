@@ -157,7 +157,8 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
     .await?;
     sqlx::query!(
         "UPDATE ticket_transfers SET status = CASE WHEN from_id = $1 THEN 'withdrawn' ELSE 'declined' END, to_email = NULL, ended_at = now()
-         WHERE id = ANY (ARRAY(SELECT id FROM ticket_transfers WHERE from_id = $1 AND status IN ('offered', 'accepted')
+         WHERE status IN ('offered', 'accepted')
+           AND id = ANY (ARRAY(SELECT id FROM ticket_transfers WHERE from_id = $1 AND status IN ('offered', 'accepted')
                                UNION SELECT id FROM ticket_transfers WHERE to_email = $2))",
         user as _,
         reached.email,
