@@ -12,7 +12,7 @@ mod rate_limits;
 mod request_log;
 mod shutdown;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::middleware;
@@ -24,7 +24,7 @@ use nexus_common::{
     storage::postgres::bounded,
 };
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -104,15 +104,12 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         })
         .within(normalize_path::NormalizePath(policies));
 
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
+    let listener = listen(address.into())?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let operators = match app.settings.http.admin {
         None => None,
         Some(address) => {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+            let listener = listen(address)?;
             tracing::info!(address = %listener.local_addr()?, "listening for operators");
             Some(listener)
         }
@@ -155,6 +152,24 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// As many connections may be waiting to be accepted as the system allows (`net.core.somaxconn`).
+/// Who finds no room there is not told, and tries again after a second, then two, then four.
+const BACKLOG: u32 = 65_535;
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A process that starts again need not wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("cannot listen on {address}"))
 }
 
 /// How often values that no event reports are measured.

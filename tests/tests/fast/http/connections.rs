@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use nexus_sandbox::process::Signal;
 use nexus_tests::metrics::Metrics;
 use nexus_tests::stack::Builder;
 use nexus_tests::wire::{Said, Wire};
@@ -447,4 +448,21 @@ async fn a_websocket_is_as_old_as_it_likes() {
     sleep(Duration::from_millis(1_000)).await;
     assert_eq!(socket.call("lock_seat", &[json!({})]).await["success"], false);
     assert_eq!(socket.describe().matches("disconnect").count(), 0, "{}", socket.describe());
+}
+
+#[tokio::test]
+async fn a_thousand_may_connect_while_the_process_has_no_time_to_accept_them() {
+    let mut stack = alone().start().await;
+    let url = stack.api_url(0);
+    stack.api(0).signal(Signal::STOP);
+    let connecting = (0..1_000).map(|_| Wire::connect(&url));
+    let connected = tokio::time::timeout(SOON, futures_util::future::join_all(connecting)).await;
+    stack.api(0).signal(Signal::CONT);
+    for wire in connected.expect("connections, without the process") {
+        let mut wire = wire.expect("a connection");
+        assert_eq!(
+            wire.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.status,
+            200
+        );
+    }
 }
