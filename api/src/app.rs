@@ -43,6 +43,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
 use crate::{
+    admission::Gate,
     auth::{expiries::Expiries, known_scanners::KnownScanners, verified_tokens::VerifiedTokens},
     budgets::Budgets,
     reads::Reads,
@@ -56,6 +57,8 @@ pub(crate) type App = Arc<AppState>;
 /// The connections, clients and settings of this process.
 pub(crate) struct AppState {
     pub(crate) settings: config::Api,
+    /// Lets in as many requests as this process can serve in time.
+    pub(crate) gate: Gate,
     pub(crate) db: PgPool,
     pub(crate) cache: Cache,
     pub(crate) tokens: TokenHints,
@@ -138,6 +141,7 @@ impl AppState {
         let locking = lock::Terms { valid: deadlines.lock, unpaid };
         Ok(Arc::new(AppState {
             terms,
+            gate: Gate::new(settings.http.max_requests, settings.http.latency_target),
             bookings: creation::creator(db.clone(), terms),
             orders: orders::recorder(db.clone()),
             inbox: webhooks::inbox(db.clone()),

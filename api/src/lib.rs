@@ -2,6 +2,7 @@
 
 mod account_pages;
 mod admin;
+mod admission;
 mod app;
 mod auth;
 mod budgets;

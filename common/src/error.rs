@@ -4,7 +4,7 @@
 //! Messages are part of the wire contract (docs/contract.md): frontends show and compare them.
 //! `code` is the stable name that new clients should use; HTTP turns [`Kind`] into a status.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, ops::RangeInclusive, time::Duration};
 
 use crate::types::{
     feature::Feature, invalid::Invalid, money::Paise, puzzle::Puzzle, statuses::BookingStatus,
@@ -303,6 +303,10 @@ pub enum Error {
     Off(Feature),
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Unavailable(#[source] Source),
+    /// More is asked for than can be done: nothing has been tried. The caller shall come again after
+    /// this time.
+    #[error("Too many people are here at the moment. Please try again shortly.")]
+    Overloaded(Duration),
     /// Another transaction was in the way and this one was undone; a repetition may succeed.
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Collision(#[source] Source),
@@ -317,6 +321,9 @@ pub enum Error {
     Internal(#[source] Source),
 }
 
+/// Seconds after which somebody who was turned away comes again.
+const COME_AGAIN: RangeInclusive<u64> = 2..=10;
+
 impl Error {
     /// A broken rule, in the contract's words.
     pub fn invalid(message: impl Into<String>) -> Self {
@@ -326,6 +333,12 @@ impl Error {
     /// A defect or an impossibility; the cause is logged and never shown.
     pub fn internal(cause: impl Into<Source>) -> Self {
         Error::Internal(cause.into())
+    }
+
+    /// There is too much to do. Each caller is told another time to come again, so that they do not
+    /// all come at once.
+    pub fn overloaded() -> Self {
+        Error::Overloaded(Duration::from_secs(rand::random_range(COME_AGAIN)))
     }
 
     /// The class and the stable code, on one screen.
@@ -437,6 +450,7 @@ impl Error {
             Error::Unavailable(_) | Error::Collision(_) | Error::Busy(_) => {
                 (Kind::Unavailable, "unavailable")
             }
+            Error::Overloaded(_) => (Kind::Unavailable, "overloaded"),
             Error::LeaseLost => (Kind::Internal, "lease_lost"),
             Error::Internal(_) => (Kind::Internal, "internal"),
         }
@@ -472,6 +486,7 @@ impl Error {
             Error::EventNotFound => Error::EventNotFound,
             _ if self.is_crowded() => Error::Busy(cause),
             Error::Collision(_) => Error::Collision(cause),
+            Error::Overloaded(_) => Error::overloaded(),
             _ if self.kind() == Kind::Unavailable => Error::Unavailable(cause),
             _ => Error::Internal(cause),
         }
@@ -491,6 +506,15 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// After how many seconds the caller shall come again, if this is known.
+    pub fn retry_after(&self) -> Option<u32> {
+        let seconds = match self {
+            Error::Overloaded(after) => after.as_secs(),
+            _ => self.usage()?.seconds_until_room(),
+        };
+        Some(seconds.try_into().unwrap_or(u32::MAX))
     }
 
     /// What may be solved instead of waiting.

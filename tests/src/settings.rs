@@ -31,6 +31,8 @@ pub fn environment(
 ) -> Environment {
     let mut env: Environment = [
         ("NODE_ENV", "test"),
+        // However slow the machine is that runs the tests.
+        ("HTTP_LATENCY_TARGET_MS", "60000"),
         ("HOST", "127.0.0.1"),
         // As everywhere but in production, in which some tests run.
         ("EVENT_CREATION", "users"),

@@ -20,6 +20,7 @@ use nexus_common::{
 };
 
 use crate::{
+    admission::away,
     app::App,
     budgets::{Claimant, Guesser, Shown},
     http::{client_ip::ClientIp, solution::Solution},
@@ -77,17 +78,17 @@ pub(crate) async fn check(
     let service = twilio.service(resets);
     let guesser = guesser(app, caller, phone, purpose).await?;
     let taken = app.budgets.otp_check(&guesser, service, phone, resets).await?;
-    let checked =
-        match twilio.check_code(service, phone.as_str(), otp.as_str()).await.map_err(Error::from) {
-            Ok(CodeCheck::Approved) => Ok(()),
-            Ok(CodeCheck::Wrong(verification)) => {
-                app.otp_hints.guessed(phone, service, &verification).await;
-                return Err(Error::OtpWrong);
-            }
-            Ok(CodeCheck::NotFound) => Err(Error::OtpExpired),
-            Ok(CodeCheck::TooManyAttempts) => Err(Error::OtpAttempts),
-            Err(error) => Err(error),
-        };
+    let checked = twilio.check_code(service, phone.as_str(), otp.as_str());
+    let checked = match away(checked).await.map_err(Error::from) {
+        Ok(CodeCheck::Approved) => Ok(()),
+        Ok(CodeCheck::Wrong(verification)) => {
+            app.otp_hints.guessed(phone, service, &verification).await;
+            return Err(Error::OtpWrong);
+        }
+        Ok(CodeCheck::NotFound) => Err(Error::OtpExpired),
+        Ok(CodeCheck::TooManyAttempts) => Err(Error::OtpAttempts),
+        Err(error) => Err(error),
+    };
     // Only a wrong code counts.
     app.budgets.give_back(&taken, &Limit::GUESSES).await;
     checked

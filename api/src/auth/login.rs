@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::codes::{self, CodeCaller};
 use crate::{
+    admission::away,
     app::App,
     budgets::Claimant,
     http::{client_ip::ClientIp, solution::Solution},
@@ -70,7 +71,7 @@ async fn compare(
         accounts.into_iter().filter(|account| opens == Opens::Api || account.operates).peekable();
     if opening.peek().is_none() {
         // Compared whether or not the account exists: the time must not tell.
-        passwords::verify(password.clone(), None).await?;
+        away(passwords::verify(password.clone(), None)).await?;
     }
     for account in opening {
         if has_password(app, &account, password.clone()).await? {
@@ -96,7 +97,7 @@ async fn record_failure(app: App, user: UserId) {
 }
 
 async fn has_password(app: &App, account: &Account, password: String) -> Result<bool> {
-    match passwords::verify(password, account.password_hash.clone()).await? {
+    match away(passwords::verify(password, account.password_hash.clone())).await? {
         Verdict::Wrong => Ok(false),
         Verdict::Right => Ok(true),
         Verdict::RightRehash(new) => {
@@ -176,7 +177,7 @@ pub(crate) async fn check_password(
     hash: String,
 ) -> Result<()> {
     let taken = app.budgets.own_password(user).await?;
-    if passwords::verify(password, Some(hash)).await? == Verdict::Wrong {
+    if away(passwords::verify(password, Some(hash))).await? == Verdict::Wrong {
         return Err(Error::PasswordWrong);
     }
     app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;

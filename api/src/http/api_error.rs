@@ -23,6 +23,8 @@ pub(crate) struct ApiError {
     pub(crate) details: Option<String>,
     /// The state of the limit that refused it.
     pub(crate) usage: Option<Usage>,
+    /// When to come again: seconds.
+    pub(crate) retry_after: Option<u32>,
     /// What the caller may solve to be let past it.
     pub(crate) puzzle: Option<Box<Puzzle>>,
 }
@@ -42,6 +44,7 @@ impl ApiError {
             message: message.into(),
             details: None,
             usage: None,
+            retry_after: None,
             puzzle: None,
         }
     }
@@ -55,8 +58,10 @@ impl ApiError {
     /// Its JSON (docs/contract.md#failures), with `success` if `with_success`.
     pub(crate) fn body(&self, request_id: &str, with_success: bool) -> Value {
         let mut body = json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
+        if let Some(seconds) = self.retry_after {
+            body["error"]["retryAfter"] = json!(seconds);
+        }
         if let Some(usage) = &self.usage {
-            body["error"]["retryAfter"] = json!(usage.seconds_until_room());
             body["error"]["limit"] = json!(usage.limit);
             body["error"]["current"] = json!(usage.used);
         }
@@ -74,6 +79,12 @@ impl ApiError {
         self.status.is_server_error()
             || matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
             || self.code == Error::RequestInFlight.code()
+    }
+
+    /// When to come again, in seconds, for the header that says it: whatever is away may be back
+    /// soon.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        self.retry_after.or((self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(2))
     }
 
     /// There is no such route.
@@ -156,15 +167,18 @@ impl From<Error> for ApiError {
             Kind::Unavailable | Kind::Off => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        // A feature that is off on purpose is not a defect.
-        let details =
-            (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
+        // A feature that is off on purpose is not a defect, nor is it one that many people come.
+        let is_defect = status.is_server_error()
+            && error.kind() != Kind::Off
+            && !matches!(error, Error::Overloaded(_));
+        let details = is_defect.then(|| error.details());
         ApiError {
             status,
             code: error.code().into(),
             message: error.to_string(),
             details,
             usage: error.usage(),
+            retry_after: error.retry_after(),
             puzzle: error.puzzle().cloned().map(Box::new),
         }
     }

@@ -22,7 +22,10 @@ use super::{
     api_error::ApiError,
     policy::{BODY_LIMIT, Policies},
 };
-use crate::server::layers::{Answer, Layer};
+use crate::{
+    admission::away,
+    server::layers::{Answer, Layer},
+};
 
 /// Longer than any of our pages needs; most proxies have the same limit.
 const LONGEST_URI: usize = 8 * 1024;
@@ -187,6 +190,15 @@ impl Drop for Limited {
     }
 }
 
+/// Lets the client of a request that is refused unread send its body, as [`Limited`] does.
+pub(crate) fn leave_unread(request: Request) {
+    let is_sent = !request.headers().contains_key(header::EXPECT);
+    let body = request.into_body();
+    if is_sent && !body.is_end_stream() {
+        tokio::spawn(timeout(LINGER, discard(body)));
+    }
+}
+
 async fn discard(body: Body) {
     let (mut data, mut discarded) = (body.into_data_stream(), 0);
     while let Some(Ok(bytes)) = data.next().await {
@@ -205,6 +217,6 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiEr
     {
         return Err(ApiError::unsupported_content_encoding());
     }
-    let read = to_bytes(body, BODY_LIMIT).await;
+    let read = away(to_bytes(body, BODY_LIMIT)).await;
     read.map_err(|error| Excess::of(&error).map_or_else(ApiError::incomplete_body, Excess::failure))
 }

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::Method;
 use nexus_common::{Error, Result};
 use serde_json::{Value, json};
 
@@ -41,6 +42,31 @@ pub(crate) const BODY_LIMIT: usize = 1_000_000;
 /// anything else is known of it, which costs much more than its bytes.
 const SHORT_BODY: usize = 102_400;
 
+/// How urgent a request is: who has a seat and pays for it, or stands at the door, comes before who
+/// wants one, and those come before who looks around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Priority {
+    /// Payments, bookings, and the door.
+    Pay,
+    /// Seats, and accounts.
+    Buy,
+    /// What everybody may look at.
+    Browse,
+}
+
+impl Priority {
+    pub(crate) const ALL: [Priority; 3] = [Priority::Pay, Priority::Buy, Priority::Browse];
+
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Priority::Pay => "pay",
+            Priority::Buy => "buy",
+            Priority::Browse => "browse",
+        }
+    }
+}
+
 /// How requests are treated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
@@ -53,6 +79,11 @@ pub(crate) struct Policy {
     pub(crate) has_cookie: bool,
     /// How long their bodies may be.
     pub(crate) longest_body: usize,
+    /// How urgent those are that read something. `None`: they are served however much there is to
+    /// do.
+    pub(crate) reads: Option<Priority>,
+    /// How urgent the others are.
+    pub(crate) writes: Option<Priority>,
 }
 
 impl Policy {
@@ -63,14 +94,36 @@ impl Policy {
         is_personal: false,
         has_cookie: false,
         longest_body: BODY_LIMIT,
+        reads: None,
+        writes: None,
     };
     /// For the API.
-    pub(crate) const API: Policy =
-        Policy { is_limited: true, longest_body: SHORT_BODY, ..Policy::NONE };
+    pub(crate) const API: Policy = Policy {
+        is_limited: true,
+        longest_body: SHORT_BODY,
+        reads: Some(Priority::Browse),
+        writes: Some(Priority::Buy),
+        ..Policy::NONE
+    };
     /// For what is long.
     pub(crate) const EVENTS: Policy = Policy { longest_body: BODY_LIMIT, ..Policy::API };
     /// For the operators' pages.
-    pub(crate) const PAGES: Policy = Policy { is_personal: true, has_cookie: true, ..Policy::API };
+    pub(crate) const PAGES: Policy =
+        Policy { is_personal: true, has_cookie: true, reads: None, writes: None, ..Policy::API };
+
+    /// How urgent a request is. `None`: it is served however much there is to do.
+    pub(crate) fn priority(&self, method: &Method) -> Option<Priority> {
+        match *method {
+            Method::OPTIONS => None,
+            Method::GET | Method::HEAD => self.reads,
+            _ => self.writes,
+        }
+    }
+
+    /// The same for requests that are that urgent.
+    pub(crate) const fn with(self, reads: Priority, writes: Priority) -> Policy {
+        Policy { reads: Some(reads), writes: Some(writes), ..self }
+    }
 }
 
 /// The policies of all paths. Cheap to clone.

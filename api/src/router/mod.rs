@@ -14,7 +14,7 @@ use crate::{
     app::App,
     http::{
         api_error::ApiError,
-        policy::{Envelope, Policies, Policy},
+        policy::{Envelope, Policies, Policy, Priority},
     },
     operations::{
         accounts::*,
@@ -30,8 +30,12 @@ use crate::{
     spec::{Documents, operation::Route},
 };
 
-const PERSONAL: Policy = Policy { is_personal: true, ..Policy::API };
+const PERSONAL: Policy =
+    Policy { is_personal: true, ..Policy::API.with(Priority::Buy, Priority::Buy) };
 const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
+const BOOKINGS: Policy = WITH_SUCCESS.with(Priority::Buy, Priority::Pay);
+const PAYMENTS: Policy = WITH_SUCCESS.with(Priority::Pay, Priority::Pay);
+const AT_DOOR: Policy = PERSONAL.with(Priority::Pay, Priority::Pay);
 
 fn routes() -> Routes {
     use Method as M;
@@ -67,7 +71,7 @@ fn routes() -> Routes {
         .endpoint::<GetCancellation>(M::GET, "/{eventId}/cancellation")
         .endpoint::<ListSeatTypes>(M::GET, "/{eventId}/seat-types");
 
-    let door = Routes::beside("Door", "/api/v1/events/{eventId}", PERSONAL)
+    let door = Routes::beside("Door", "/api/v1/events/{eventId}", AT_DOOR)
         .endpoint::<GetTicketKeys>(M::GET, "/ticket-keys")
         .endpoint::<ListStaff>(M::GET, "/staff")
         .command::<AddStaff>(M::POST, "/staff")
@@ -97,7 +101,7 @@ fn routes() -> Routes {
         .command::<UnlockSeat>(M::DELETE, "/seat-types/{seatTypeId}/lock")
         .command::<ExtendLock>(M::POST, "/seat-types/{seatTypeId}/lock/extend");
 
-    let bookings = Routes::new("Bookings", "/api/v1/bookings", WITH_SUCCESS)
+    let bookings = Routes::new("Bookings", "/api/v1/bookings", BOOKINGS)
         .command::<CreateBooking>(M::POST, "/create")
         .endpoint::<ListBookings>(M::GET, "/my-bookings")
         .endpoint::<GetBooking>(M::GET, "/{booking_id}")
@@ -122,7 +126,7 @@ fn routes() -> Routes {
         .command::<AcceptTransfer>(M::POST, "/{transfer_id}/accept")
         .command::<EndTransfer>(M::DELETE, "/{transfer_id}");
 
-    let payments = Routes::new("Payments", "/api/v1/payments", WITH_SUCCESS)
+    let payments = Routes::new("Payments", "/api/v1/payments", PAYMENTS)
         .command::<CreateOrder>(M::POST, "/create-order")
         .endpoint_by_id::<VerifyPayment>(M::GET, "/verify/{order_id}")
         .uncounted_post("/webhook", webhook::LONGEST, webhook::webhook, webhook::spec());
@@ -163,7 +167,8 @@ pub(crate) fn policies() -> Policies {
         ("/api/v1", Policy::API),
         ("/admin", Policy::PAGES),
         ("/account", PERSONAL),
-        ("/scan", Policy::API),
+        ("/socket.io", Policy::NONE.with(Priority::Buy, Priority::Buy)),
+        ("/scan", Policy::API.with(Priority::Pay, Priority::Pay)),
     ])
 }
 

@@ -116,7 +116,7 @@ impl Routes {
     }
 
     /// Adds a route that a provider calls, as often as it needs to: no limit counts its requests,
-    /// whose bodies are no longer than that.
+    /// whose bodies are no longer than that, and all of them are served.
     pub(crate) fn uncounted_post<T: 'static>(
         mut self,
         path: &str,
@@ -124,7 +124,8 @@ impl Routes {
         handler: impl Handler<T, App>,
         operation: Operation,
     ) -> Self {
-        let policy = Policy { is_limited: false, longest_body, ..self.policy };
+        let policy =
+            Policy { is_limited: false, longest_body, reads: None, writes: None, ..self.policy };
         self.exact.push((format!("{}{path}", self.base), policy));
         self.add(Method::POST, path, handler, operation)
     }

@@ -1,6 +1,7 @@
 //! Runs the server: the layers around the routes, and an orderly shutdown.
 
 pub(crate) mod accept;
+mod admit;
 mod cors;
 pub(crate) mod encoding;
 pub(crate) mod etag;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower::util::MapRequestLayer;
 
 use self::{
+    admit::Admit,
     layers::{Answer, CatchPanic, Routes},
     ports::{Behind, Port},
     rate_limits::CountConnections,
@@ -96,6 +98,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .within(CatchPanic)
         .within(ports::Keep)
         .within(request_log::Log(policies.clone()))
+        .within(Admit { gate: app.gate.clone(), policies: policies.clone() })
         .within(cors::cors(&origins))
         .within(cors::EmptyPreflight)
         .within(headers::Protect {
@@ -179,6 +182,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// even if it has no worker.
 async fn sample(app: App) {
     loop {
+        let (limit, served, waiting) = app.gate.load();
+        metrics::load(limit, served, waiting);
         metrics::pool("api", &app.db);
         metrics::pool("locks", app.locks.pool());
         for queue in Queue::ALL {

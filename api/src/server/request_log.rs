@@ -8,7 +8,7 @@ use axum::{
     extract::{MatchedPath, Request},
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use nexus_common::observability::{
     metrics,
     traces::{self, OpenTelemetrySpanExt},
@@ -49,15 +49,7 @@ impl Layer for Log {
         let method = request.method().clone();
         let envelope = self.0.of(request.uri().path()).envelope;
         let is_socket = request.uri().path().starts_with(SOCKET_IO);
-        let id = request
-            .headers()
-            .get(&REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| {
-                (8..=64).contains(&id.len())
-                    && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            })
-            .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+        let id = request_id(request.headers());
         let found = Found::new(&id);
         request.extensions_mut().insert(found.clone());
         let (span, trace_id) = begin(&request, &id, is_socket);
@@ -115,6 +107,14 @@ impl Layer for Log {
     }
 }
 
+/// The client's, or a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let sent = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| {
+        (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    });
+    sent.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
 /// The span of a request, and its trace's id.
 fn begin(request: &Request, id: &str, is_socket: bool) -> (Span, Option<String>) {
     if is_socket {
@@ -148,7 +148,12 @@ fn describe(span: &Span, method: &Method, id: &str, status: u16) {
 }
 
 /// The JSON of a failure (docs/contract.md#failures); bookings and payments add `success:false`.
-fn write_failure(response: &mut Response, failure: &ApiError, envelope: Envelope, id: &str) {
+pub(super) fn write_failure(
+    response: &mut Response,
+    failure: &ApiError,
+    envelope: Envelope,
+    id: &str,
+) {
     let body = Json(failure.body(id, envelope.has_success()));
     let mut written = (failure.status, body).into_response();
     // Headers that inner layers set (Allow, CORS, Vary) stay, except those about the body.
@@ -159,12 +164,9 @@ fn write_failure(response: &mut Response, failure: &ApiError, envelope: Envelope
     }
     if let Some(usage) = &failure.usage {
         rate_limits::tell(written.headers_mut(), usage);
-        written
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(usage.seconds_until_room()));
     }
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    if let Some(seconds) = failure.retry_after() {
+        written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     *response = written;
 }

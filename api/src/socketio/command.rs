@@ -27,7 +27,11 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{client_ip::ClientIp, fields::part, policy::DEADLINE},
+    http::{
+        client_ip::ClientIp,
+        fields::part,
+        policy::{DEADLINE, Priority},
+    },
     operations::{Call, Command, bookings::*, events::*, seats::*},
     spec::operation::Operation,
 };
@@ -35,6 +39,16 @@ use crate::{
 /// Serves a command in a separate trace, or in that of the `traceparent` in its payload: a socket
 /// lives much longer than one action of its user.
 pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
+    // Undefined commands get no answer.
+    let Some(entry) = COMMANDS.iter().find(|entry| entry.name == message.name) else { return };
+    match app.gate.admit(entry.priority).await {
+        Ok(admitted) => admitted.serve(serve(entry, socket, message, app)).await,
+        // As cheaply as a request: no line, no trace.
+        Err(error) => drop(respond(socket, message, Err(error))),
+    }
+}
+
+async fn serve(entry: &Entry, socket: &Socket, message: Message, app: &App) {
     let started = Instant::now();
     let identity = socket.extensions.get::<Identity>();
     let name = message.name.clone();
@@ -48,7 +62,7 @@ pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
         trace_id = field::Empty,
     );
     let trace_id = traces::begin(&span, traceparent);
-    let served = dispatch(socket, message, app).instrument(span.clone()).await;
+    let served = (entry.serve)(socket, message, app).instrument(span.clone()).await;
     let Some(outcome) = served else { return };
     let took = started.elapsed();
     metrics::socket_command(&name, outcome, took);
@@ -62,14 +76,16 @@ pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
 /// The function that serves a command, and its description in the API documents.
 pub(super) struct Entry {
     pub(super) name: &'static str,
+    priority: Priority,
     described: fn() -> Operation,
     serve: for<'a> fn(&'a Socket, Message, &'a App) -> BoxFuture<'a, Outcome>,
 }
 
 /// A command that HTTP serves, too.
-fn command<C: Command>() -> Entry {
+fn command<C: Command>(priority: Priority) -> Entry {
     Entry {
         name: C::described().name,
+        priority,
         described: C::described,
         serve: |socket, message, app| Box::pin(run::<C>(socket, message, app)),
     }
@@ -78,19 +94,19 @@ fn command<C: Command>() -> Entry {
 /// Every command, on one screen.
 static COMMANDS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     vec![
-        command::<CreateEvent>(),
-        command::<UpdateEvent>(),
-        command::<DeleteEvent>(),
-        command::<CreateSeatType>(),
-        command::<UpdateSeatType>(),
-        command::<DeleteSeatType>(),
-        command::<LockSeat>(),
-        command::<LockSeats>(),
-        command::<ExtendLock>(),
-        command::<UnlockSeat>(),
-        command::<CreateBooking>(),
-        command::<ConfirmBooking>(),
-        command::<CancelBooking>(),
+        command::<CreateEvent>(Priority::Buy),
+        command::<UpdateEvent>(Priority::Buy),
+        command::<DeleteEvent>(Priority::Buy),
+        command::<CreateSeatType>(Priority::Buy),
+        command::<UpdateSeatType>(Priority::Buy),
+        command::<DeleteSeatType>(Priority::Buy),
+        command::<LockSeat>(Priority::Buy),
+        command::<LockSeats>(Priority::Buy),
+        command::<ExtendLock>(Priority::Buy),
+        command::<UnlockSeat>(Priority::Buy),
+        command::<CreateBooking>(Priority::Pay),
+        command::<ConfirmBooking>(Priority::Pay),
+        command::<CancelBooking>(Priority::Pay),
         // Listening to fewer events needs no account.
         joining("join_event", join_spec, join),
         joining("leave_event", leave_spec, leave),
@@ -102,18 +118,12 @@ fn joining(
     described: fn() -> Operation,
     serve: for<'a> fn(&'a Socket, Message, &'a App) -> BoxFuture<'a, Outcome>,
 ) -> Entry {
-    Entry { name, described, serve }
+    Entry { name, priority: Priority::Browse, described, serve }
 }
 
 /// The description of every command in the API documents.
 pub(crate) fn described() -> Vec<Operation> {
     COMMANDS.iter().map(|entry| (entry.described)()).collect()
-}
-
-async fn dispatch(socket: &Socket, message: Message, app: &App) -> Outcome {
-    // Undefined commands get no answer.
-    let entry = COMMANDS.iter().find(|entry| entry.name == message.name)?;
-    (entry.serve)(socket, message, app).await
 }
 
 /// Whether a command was refused because nobody knows whose it is.

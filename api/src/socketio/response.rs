@@ -14,10 +14,16 @@ pub(super) fn respond(socket: &Socket, message: Message, result: Result<Value>) 
     let response = match result {
         Ok(data) => json!({ "success": true, "data": data }),
         Err(error) => {
-            if matches!(error.kind(), Kind::Internal | Kind::Unavailable | Kind::Provider) {
+            let is_defect =
+                matches!(error.kind(), Kind::Internal | Kind::Unavailable | Kind::Provider);
+            let mut failure = json!({ "success": false, "error": error.to_string() });
+            if let Error::Overloaded(_) = error {
+                failure["code"] = json!(error.code());
+                failure["retryAfter"] = json!(error.retry_after());
+            } else if is_defect {
                 tracing::error!(command = message.name, error = error.details(), "command failed");
             }
-            json!({ "success": false, "error": error.to_string() })
+            failure
         }
     };
     let _ = socket.emit(format!("{}_response", message.name), &response);

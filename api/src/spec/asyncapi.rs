@@ -2,6 +2,7 @@
 //! (docs/contract.md#commands and docs/contract.md#broadcasts).
 
 use nexus_common::{
+    Error,
     bookings::broadcasts::{BookingCancelled, BookingConfirmed, BookingCreated},
     door::counts::DoorCounts,
     events::{
@@ -19,6 +20,7 @@ use nexus_common::{
 use serde_json::{Map, Value, json};
 
 use super::{
+    components::at_least_one,
     operation::{Access, Operation},
     schemas::{Schemas, exactly},
 };
@@ -111,6 +113,7 @@ impl Channel {
         let data = command.success.as_ref().map(|success| success.data(&mut self.schemas));
         let failures: Vec<_> =
             command.failures.iter().map(|failure| format!("- {}", failure.message)).collect();
+        let overloaded = Error::overloaded();
         let response = format!("{name}_response");
         let about_response =
             format!("What became of `{name}`. Failures, among others:\n\n{}", failures.join("\n"));
@@ -121,6 +124,12 @@ impl Channel {
             json!({ "oneOf": [
             exactly(json!({ "success": { "const": true }, "data": data })),
             exactly(json!({ "success": { "const": false }, "error": { "type": "string" } })),
+            exactly(json!({
+                "success": { "const": false },
+                "error": { "const": overloaded.to_string() },
+                "code": { "const": overloaded.code() },
+                "retryAfter": at_least_one("Seconds after which to send the command again."),
+            })),
         ] }),
         );
         let security = match command.access {

@@ -34,7 +34,7 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "integer", "minimum": 1 },
         },
         "Retry-After": {
-            "description": "Seconds after which trying again makes sense.",
+            "description": RETRY_AFTER,
             "required": true,
             "schema": { "type": "integer", "minimum": 1 },
         },
@@ -72,17 +72,30 @@ pub(super) fn failure(with_success: bool) -> Value {
     exactly(fields)
 }
 
+/// The envelope of 503, which may say when to come again.
+pub(super) fn unavailable(with_success: bool) -> Value {
+    let mut envelope = failure(with_success);
+    envelope["properties"]["error"]["properties"]["retryAfter"] = at_least_one(RETRY_AFTER);
+    envelope
+}
+
+const RETRY_AFTER: &str = "Seconds after which trying again makes sense.";
+
+/// A number from 1.
+pub(super) fn at_least_one(description: &str) -> Value {
+    json!({ "type": "integer", "minimum": 1, "description": description })
+}
+
 /// The envelope of 429, which says more.
 pub(super) fn too_many(with_success: bool) -> Value {
     let mut envelope = failure(with_success);
     let error = &mut envelope["properties"]["error"];
     for (name, description) in [
-        ("retryAfter", "Seconds after which trying again makes sense."),
+        ("retryAfter", RETRY_AFTER),
         ("limit", "So many are allowed."),
         ("current", "So many count now."),
     ] {
-        error["properties"][name] =
-            json!({ "type": "integer", "minimum": 1, "description": description });
+        error["properties"][name] = at_least_one(description);
         if let Some(required) = error["required"].as_array_mut() {
             required.push(json!(name));
         }

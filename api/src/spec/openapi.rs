@@ -52,6 +52,8 @@ pub(super) fn document(routes: &[Route]) -> Value {
     let mut described = schemas.finish();
     described["ApiError"] = components::failure(false);
     described["FailureWithSuccess"] = components::failure(true);
+    described["Unavailable"] = components::unavailable(false);
+    described["UnavailableWithSuccess"] = components::unavailable(true);
     described["TooMany"] = components::too_many(false);
     described["TooManyWithSuccess"] = components::too_many(true);
     json!({
@@ -274,6 +276,9 @@ fn failures(
         Error::Unavailable("".into()).into(),
         ApiError::uri_too_long(),
     ];
+    if policy.priority(method).is_some() {
+        all.push(Error::overloaded().into());
+    }
     if policy.is_limited {
         all.push(
             Error::RateLimited(Usage { limit: 1, used: 1, until_room: Duration::ZERO }).into(),
@@ -317,6 +322,8 @@ fn failed(policy: Policy, status: u16, reasons: &[ApiError]) -> Value {
     let envelope = match (status, policy.envelope.has_success()) {
         (429, false) => "TooMany",
         (429, true) => "TooManyWithSuccess",
+        (503, false) => "Unavailable",
+        (503, true) => "UnavailableWithSuccess",
         (_, false) => "ApiError",
         (_, true) => "FailureWithSuccess",
     };

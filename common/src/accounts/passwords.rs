@@ -76,10 +76,7 @@ impl Queue {
         &'static self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let place = self
-            .places
-            .try_acquire()
-            .map_err(|_| Error::Unavailable("too many passwords wait".into()))?;
+        let place = self.places.try_acquire().map_err(|_| Error::overloaded())?;
         let (reply, replied) = oneshot::channel();
         let task = move || {
             // Given back when the work is done: hashing goes on even if the client hangs up.
@@ -114,7 +111,7 @@ pub enum Verdict {
     RightRehash(String),
 }
 
-/// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many callers
+/// An Argon2id hash of `password`, as a PHC string. [`Error::Overloaded`] when too many callers
 /// wait.
 pub async fn hash(password: String) -> Result<String> {
     QUEUE.run(move || argon2_hash(&normalised(&password))).await?
@@ -197,7 +194,7 @@ fn letter(c: char) -> char {
 }
 
 /// Compares `password` with a stored hash, or with a dummy when there is none.
-/// [`Error::Unavailable`] when too many callers wait.
+/// [`Error::Overloaded`] when too many callers wait.
 pub async fn verify(password: String, stored: Option<String>) -> Result<Verdict> {
     if password.len() > LONGEST {
         return Ok(Verdict::Wrong);
@@ -542,7 +539,7 @@ mod tests {
         while queue.places.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert!(matches!(queue.run(|| ()).await, Err(Error::Unavailable(_))));
+        assert!(matches!(queue.run(|| ()).await, Err(Error::Overloaded(_))));
         drop(open);
         assert!(served.join_all().await.iter().all(Result::is_ok));
         assert!(queue.run(|| ()).await.is_ok());

@@ -33,6 +33,11 @@ pub struct Http {
     pub connections_per_address: usize,
     /// SOCKETS_PER_ADDRESS, 4000: sessions of Socket.IO at once of clients with one address.
     pub sockets_per_address: usize,
+    /// HTTP_MAX_REQUESTS, 1000: requests and commands that are served at once.
+    pub max_requests: usize,
+    /// HTTP_LATENCY_TARGET_MS, 50: fewer are served at once where they would take longer, in the
+    /// mean.
+    pub latency_target: Duration,
     /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that,
     /// and a client to take its response, or a good part of it.
     pub timeout: Duration,
@@ -63,6 +68,8 @@ impl Http {
             max_connections: max_connections(env),
             connections_per_address: at_once(env, "HTTP_MAX_CONNECTIONS_PER_ADDRESS"),
             sockets_per_address: at_once(env, "SOCKETS_PER_ADDRESS"),
+            max_requests: env.between("HTTP_MAX_REQUESTS", 1_000, 16, 100_000) as usize,
+            latency_target: env.milliseconds("HTTP_LATENCY_TARGET_MS", 50, 5, 60_000),
             // Less than the 30 s after which clients give a request up.
             timeout: env.milliseconds("HTTP_TIMEOUT_MS", 15_000, 100, 25_000),
             keep_alive: env.milliseconds("HTTP_KEEP_ALIVE_MS", 75_000, 100, 3_600_000),

@@ -20,6 +20,9 @@ const HTTP_REQUESTS: &str = "nexus_http_requests_total";
 const HTTP_DURATION: &str = "nexus_http_request_duration_seconds";
 const HTTP_CONNECTIONS: &str = "nexus_http_connections";
 const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
+const REQUESTS_LIMIT: &str = "nexus_requests_limit";
+const REQUESTS_NOW: &str = "nexus_requests_now";
+const REQUESTS_TURNED_AWAY: &str = "nexus_requests_turned_away_total";
 const READ_GROUPS: &str = "nexus_read_groups_total";
 const READS: &str = "nexus_reads_total";
 const SOCKETS: &str = "nexus_sockets";
@@ -99,6 +102,18 @@ fn describe() {
     describe_counter!(
         HTTP_REFUSED,
         "Connections that were closed on their client, by reason: full, address (it has as many as it may), slow (to send or to read), unreadable"
+    );
+    describe_gauge!(
+        REQUESTS_LIMIT,
+        "How many requests and commands this process can serve at once in time"
+    );
+    describe_gauge!(
+        REQUESTS_NOW,
+        "Requests and commands by state: served, waiting (for others to be served)"
+    );
+    describe_counter!(
+        REQUESTS_TURNED_AWAY,
+        "Requests and commands that were told to come again because there was too much to do, by priority: pay, buy, browse"
     );
     describe_counter!(
         READ_GROUPS,
@@ -295,6 +310,18 @@ pub fn pool(name: &'static str, pool: &PgPool) {
     gauge!(DB_CONNECTIONS, "pool" => name, "state" => "idle").set(idle as f64);
     gauge!(DB_CONNECTIONS, "pool" => name, "state" => "used").set(used as f64);
     gauge!(DB_CONNECTIONS_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
+}
+
+/// So many more requests and commands have been told to come again: there is too much to do.
+pub fn turned_away(priority: &'static str, count: u64) {
+    counter!(REQUESTS_TURNED_AWAY, "priority" => priority).increment(count);
+}
+
+/// How many requests and commands can be served at once, how many are, and how many wait.
+pub fn load(limit: usize, served: usize, waiting: usize) {
+    gauge!(REQUESTS_LIMIT).set(limit as f64);
+    gauge!(REQUESTS_NOW, "state" => "served").set(served as f64);
+    gauge!(REQUESTS_NOW, "state" => "waiting").set(waiting as f64);
 }
 
 /// The number of jobs that a worker of `queue` runs at once.

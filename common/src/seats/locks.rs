@@ -153,14 +153,13 @@ impl SeatLocks {
     /// Step 2: PostgreSQL decides.
     async fn write(&self, request: Request) -> Result<WonLocks> {
         let (reply, replied) = oneshot::channel();
-        let overloaded = || Error::Unavailable("too many locks are waiting".into());
         if !self.writer.push(request, reply) {
-            return Err(overloaded());
+            return Err(Error::overloaded());
         }
         match tokio::time::timeout(REPLY_TIMEOUT, replied).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::internal("the lock writer is gone")),
-            Err(_) => Err(overloaded()),
+            Err(elapsed) => Err(Error::Unavailable(Box::new(elapsed))),
         }
     }
 }

@@ -72,7 +72,7 @@ where
     pub async fn call(&self, what: T) -> Result<R> {
         let (reply, replied) = oneshot::channel();
         self.0.try_send(Call { what, reply }).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Unavailable("too many calls are waiting".into()),
+            TrySendError::Full(_) => Error::overloaded(),
             TrySendError::Closed(_) => Error::internal("nobody makes these calls any more"),
         })?;
         replied.await.unwrap_or_else(|_| Err(Error::internal("a group of calls came to nothing")))

@@ -21,6 +21,7 @@ use super::{
     reauthentication_failures, words_about,
 };
 use crate::{
+    admission::away,
     app::App,
     auth::caller::{Caller, Device},
     http::{
@@ -66,7 +67,7 @@ impl Endpoint for ChangePassword {
         check_new_password(&app, &new, known).await?;
         reauthenticate(&app, device.address, user, &self.current_password, &self.current_otp)
             .await?;
-        let hash = passwords::hash(new).await?;
+        let hash = away(passwords::hash(new)).await?;
         let mut tx = postgres::begin(&app.db).await?;
         lock_own_account(&app, &mut tx, &caller).await?;
         users::set_password(&mut tx, user, &hash).await?;

@@ -59,6 +59,7 @@ pub(crate) use self::{
     verify_email::VerifyEmail, verify_otp::VerifyOtp,
 };
 use crate::{
+    admission::away,
     app::App,
     auth::{
         caller::{Caller, Device},
@@ -152,11 +153,11 @@ fn words_about(user: &User) -> Vec<String> {
 /// for that, and is not refused because nobody answers.
 async fn require_unknown(app: &App, password: &str, about: Vec<String>) -> Result<()> {
     let about = about.into_iter().chain(app.settings.http.site_names()).collect();
-    if passwords::is_guessable(password.to_owned(), about).await? {
+    if away(passwords::is_guessable(password.to_owned(), about)).await? {
         return Err(Error::PasswordGuessable);
     }
     let Some(breaches) = &app.breaches else { return Ok(()) };
-    match breaches.has(&SecretString::from(password)).await {
+    match away(breaches.has(&SecretString::from(password))).await {
         Ok(true) => {
             metrics::password_lookup("breached");
             Err(Error::PasswordBreached)

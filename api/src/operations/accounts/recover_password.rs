@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 
 use super::{check_new_password, forget_sessions, reset_password::PasswordReset, words_about};
 use crate::{
+    admission::away,
     app::App,
     auth::caller::Anybody,
     http::{
@@ -72,7 +73,7 @@ pub(crate) async fn by_link(app: &App, token: &str, password: String) -> Result<
     let known = users::get(&mut *app.db.acquire().await?, user).await?;
     let known = known.as_ref().map(words_about).unwrap_or_default();
     check_new_password(app, &password, known).await?;
-    let hash = passwords::hash(password).await?;
+    let hash = away(passwords::hash(password)).await?;
     let mut tx = postgres::begin(&app.db).await?;
     users::recover_password(&mut tx, user, &proof.email, &hash).await?;
     let ended = sessions::end_sessions(&mut tx, user).await?;

@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 
 use super::{LoggedIn, open_session, require_unknown};
 use crate::{
+    admission::away,
     app::App,
     auth::{caller::Device, login},
     budgets::Claimant,
@@ -164,7 +165,7 @@ impl Endpoint for Register {
         require_unknown(&app, &new.password, about).await?;
         app.budgets.registration(device.address, &solution).await?;
         // Hashed before a connection is taken, because it takes a while.
-        let hash = passwords::hash(new.password.clone()).await?;
+        let hash = away(passwords::hash(new.password.clone())).await?;
         let user = create(&app, device.address, &new, &hash).await?;
         Ok(One(open_session(&app, &device, user, since, "User registered successfully").await?))
     }

@@ -26,6 +26,7 @@ use utoipa::ToSchema;
 
 use super::{check_new_password, forget_sessions, one_time_password};
 use crate::{
+    admission::away,
     app::App,
     auth::codes::{self, CodeCaller},
     http::{
@@ -115,7 +116,7 @@ impl Endpoint for ResetPassword {
         check_new_password(&app, &reset.password, known).await?;
         let caller = CodeCaller { address, session: None, challenge: challenge.as_deref() };
         codes::check(&app, caller, &reset.phone, OtpPurpose::ResetPassword, &reset.otp).await?;
-        let hash = passwords::hash(reset.password).await?;
+        let hash = away(passwords::hash(reset.password)).await?;
         let mut tx = postgres::begin(&app.db).await?;
         let network = address.to_string();
         let prover = Prover { session: None, network: &network };

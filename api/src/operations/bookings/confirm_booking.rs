@@ -19,6 +19,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
+    admission::away,
     http::fields::{Field, Id, Text, filled},
     operations::{
         Call, Command, Done,
@@ -145,7 +146,7 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<ProviderPayment>
     }
     let budgets = &call.app.budgets;
     let taken = budgets.confirmation(call.user).await?;
-    let payment = match razorpay.payment(&claim.payment_id).await {
+    let payment = match away(razorpay.payment(&claim.payment_id)).await {
         Ok(payment) => payment,
         Err(CallError::Refused { .. }) => return Err(Error::PaymentNotVerified),
         Err(error) => {
@@ -162,7 +163,7 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<ProviderPayment>
     let captured = match payment.status.as_str() {
         "captured" => true,
         "authorized" => {
-            razorpay.ensure_captured(&payment.id, payment.amount, &payment.currency).await?
+            away(razorpay.ensure_captured(&payment.id, payment.amount, &payment.currency)).await?
         }
         _ => false,
     };

@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::app::App;
+use crate::{admission::away, app::App};
 
 /// How long a request waits until others have made their files.
 const WAIT: Duration = Duration::from_secs(5);
@@ -32,13 +32,17 @@ pub(super) async fn in_turn<T: Send + 'static>(
     turns: &Arc<Semaphore>,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let turn = turn(turns).await?;
-    let done = tokio::task::spawn_blocking(move || {
-        // Until it is done, even if nobody waits for it any more.
-        let _turn = turn;
-        work()
-    });
-    done.await.map_err(Error::internal)?
+    // Others are served while it waits and works, which has a bound of its own.
+    away(async {
+        let turn = turn(turns).await?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Until it is done, even if nobody waits for it any more.
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(Error::internal)?
+    })
+    .await
 }
 
 async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {

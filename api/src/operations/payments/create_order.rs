@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 
 use super::provider_failed;
 use crate::{
+    admission::away,
     http::fields::{Field, Id, Text, Total, sent},
     operations::{Call, Command, Done},
     spec::operation::Operation,
@@ -106,8 +107,7 @@ impl Command for CreateOrder {
                     notes,
                     valid: app.settings.deadlines.booking,
                 };
-                let order = razorpay
-                    .create_order(&new)
+                let order = away(razorpay.create_order(&new))
                     .await
                     .map_err(|error| refused(error, payable.total))?;
                 let (booking, amount) = (payable.booking, payable.total);

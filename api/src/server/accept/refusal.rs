@@ -14,7 +14,7 @@ use crate::{http::api_error::ApiError, server::headers};
 
 /// There are too many connections already.
 pub(super) fn busy() -> Bytes {
-    written(&Error::Unavailable("too many connections".into()).into())
+    written(&Error::overloaded().into())
 }
 
 /// The request's head did not arrive in time.
@@ -63,8 +63,8 @@ fn written(failure: &ApiError) -> Bytes {
     for (name, value) in headers::OF_EVERY_RESPONSE {
         text += &format!("{name}: {value}\r\n");
     }
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        text += "retry-after: 2\r\n";
+    if let Some(seconds) = failure.retry_after() {
+        text += &format!("retry-after: {seconds}\r\n");
     }
     (text + "cache-control: no-store\r\n\r\n" + &body).into()
 }

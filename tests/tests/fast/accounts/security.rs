@@ -179,7 +179,7 @@ async fn a_flood_of_logins_is_told_to_come_again_and_costs_nobody_else_their_ans
     let refused: Vec<_> = responses.iter().filter(|response| response.status == 503).collect();
     assert!(!refused.is_empty(), "everybody waited");
     for response in &refused {
-        response.failed(503, "Service temporarily unavailable. Please try again shortly.");
+        response.failed(503, "Too many people are here at the moment. Please try again shortly.");
         assert!(response.headers.contains_key("retry-after"), "{response}");
     }
     let served = responses.iter().filter(|response| response.status != 503);

@@ -343,7 +343,7 @@ async fn connections_beyond_the_limit_are_told_so_and_places_are_given_back() {
         held.push(wire);
         assert!(held.len() <= PLACES, "nobody is refused");
     };
-    refusal.failed(503, "unavailable");
+    refusal.failed(503, "overloaded");
     assert!(refusal.headers.contains_key("retry-after"), "{refusal:?}");
     let url = &stack.metrics_urls()["api"];
     Metrics::until(url, "the refusal", |page| {
@@ -382,7 +382,7 @@ async fn an_address_has_so_many_connections_at_once_and_gets_them_back() {
     let limited = alone().measured().env("HTTP_MAX_CONNECTIONS_PER_ADDRESS", 5);
     let stack = limited.env("TRUSTED_PROXIES", "127.0.0.4").start().await;
     let (mut held, refusal) = connect_until_refused(&stack, [127, 0, 0, 2]).await;
-    refusal.failed(503, "unavailable");
+    refusal.failed(503, "overloaded");
     assert!(refusal.headers.contains_key("retry-after"), "{refusal:?}");
     assert_eq!(held.len(), 5);
     Metrics::until(&stack.metrics_urls()["api"], "the refusal", |page| {

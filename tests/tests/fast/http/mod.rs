@@ -3,4 +3,5 @@
 mod bad_requests;
 mod connections;
 mod headers;
+mod overload;
 mod transport;
