@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long chaos soak before bench bench-quick bench-costs bench-stress bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+.PHONY: help run check test test-long chaos soak before bench bench-quick bench-costs bench-stress bench-overload bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
 	clock-deps fmt lint sqlx check-sqlx docs clean-data
 
 # rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
@@ -30,7 +30,7 @@ TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 # For `make chaos` and `make soak`; REPORT names another file for what they measure.
 PAYMENTS ?= 1000
 SOAK_MINUTES ?= 30
-# For `make bench-stress` and `make bench-costs`: the commit that this one is compared with.
+# For `make bench-stress`, `make bench-overload` and `make bench-costs`: the commit that this one is compared with.
 BEFORE ?= HEAD~1
 BEFORE_BIN := target/before/build/release
 # For `make bench-books`.
@@ -90,6 +90,10 @@ bench-costs: deps bench-deps before ## Count what a sale costs in this release a
 bench-stress: deps before ## Measure this release beside that of the commit BEFORE under stress, and write bench/STRESS.md; takes five minutes
 	@cargo build --workspace --release $(MEASURED) --bin nexus-bench-stress
 	@target/release/nexus-bench-stress --before $(BEFORE_BIN) --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
+
+bench-overload: deps before ## Let more people come than can be served, with the release of the commit BEFORE and with this one, and write bench/OVERLOAD.md and its curves; takes three minutes
+	@cargo build --workspace --release $(MEASURED) --bin nexus-bench-overload
+	@target/release/nexus-bench-overload --before $(BEFORE_BIN) --before-name $$(git rev-parse --short $(BEFORE)) --report bench/OVERLOAD.md
 
 before:
 	@source=target/before/source

@@ -9,6 +9,7 @@
 //! - [`limits`] – what PostgreSQL, Redis and axum can do at most
 //! - [`release`] – the binaries of a release
 //! - [`costs`] – what the steps of a sale cost; [`counting_line`], which counts for it
+//! - [`open_loop`] – requests that come however late the answers are; [`curves`], which show it
 //! - [`slow_line`] – round trips as they are between machines
 //! - [`measures`] – what is measured of jobs, and under stress
 //! - [`cpu`], [`host_info`] – where the processors' time goes meanwhile, and what is measured on
@@ -20,11 +21,13 @@ pub mod costs;
 pub mod counting_line;
 pub mod cpu;
 pub mod crowd;
+pub mod curves;
 pub mod host_info;
 pub mod hub;
 pub mod jobs;
 pub mod limits;
 pub mod measures;
+pub mod open_loop;
 pub mod release;
 pub mod report;
 pub mod results;

@@ -2,6 +2,7 @@
 
 pub mod drain;
 pub mod latency;
+pub mod overload;
 pub mod stress;
 
 use std::time::{Duration, Instant};

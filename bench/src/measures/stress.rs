@@ -13,14 +13,13 @@ use futures_util::{
     stream,
 };
 use nexus_sandbox::providers::{Outcome, Pay};
-use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     cpu::Cpu,
     servers::Servers,
     shop::{
-        http::{Connection, Request},
+        http::Connection,
         load::{Load, closed_loop, connections, for_so_long, load, milliseconds},
         requests::{OnSale, buy, lock},
         seller::Seller,
@@ -144,7 +143,7 @@ pub async fn slow_commits(servers: &Servers, seller: &Seller) -> Result<Load> {
     let next = Cell::new(0_u64);
     let stored = load(&site, DELIVERING, WATCH, async |_, connection| {
         next.set(next.get() + 1);
-        connection.call(&foreign_payment(&site, next.get())).await?.success()
+        connection.call(&site.foreign_payment(next.get())).await?.success()
     });
     let stored = stored.await?;
     set_flush(servers, 0).await?;
@@ -198,15 +197,6 @@ async fn set_flush(servers: &Servers, microseconds: u32) -> Result<()> {
     }
     sqlx::query("SELECT pg_reload_conf()").execute(&servers.db).await?;
     Ok(())
-}
-
-/// A webhook about a payment for a foreign order: stored, looked at, closed.
-fn foreign_payment(site: &Site, number: u64) -> Request {
-    let payment = json!({
-        "id": format!("pay_bench{number}"), "order_id": format!("order_bench{number}"), "amount": 10_000, "currency": "INR",
-        "status": "failed", "method": "upi", "error_code": "BAD_REQUEST_ERROR", "error_description": "Payment failed",
-    });
-    site.webhook("payment.failed", &format!("evt_bench{number}"), &payment)
 }
 
 /// Orders of as many buyers, each for one seat.

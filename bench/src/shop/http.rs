@@ -19,6 +19,8 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
+    /// Seconds.
+    pub retry_after: Option<u64>,
     pub body: Vec<u8>,
 }
 
@@ -99,18 +101,23 @@ impl Connection {
             self.fill().await?;
         };
         let text = std::str::from_utf8(&self.read[..head])?;
-        let status = text.get(9..12).context("no status")?.parse()?;
-        let length: usize = text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            .map_or(Ok(0), |(_, length)| length.trim().parse())?;
+        let status: u16 = text.get(9..12).context("no status")?.parse()?;
+        let header = |wanted: &str| {
+            let mut headers = text.lines().filter_map(|line| line.split_once(':'));
+            let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.trim())
+        };
+        let length: usize = header("content-length").map_or(Ok(0), str::parse)?;
+        let retry_after = match status {
+            503 => header("retry-after").and_then(|seconds| seconds.parse().ok()),
+            _ => None,
+        };
         while self.read.len() < head + length {
             self.fill().await?;
         }
         let body = self.read[head..head + length].to_vec();
         self.read.drain(..head + length);
-        Ok(Response { status, body })
+        Ok(Response { status, retry_after, body })
     }
 
     async fn fill(&mut self) -> Result<()> {

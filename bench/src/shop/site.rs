@@ -46,7 +46,7 @@ pub struct Site {
     api: Process,
     workers: Vec<Process>,
     /// What all of them know.
-    configuration: Vec<(&'static str, String)>,
+    configuration: Vec<(String, String)>,
     port: u16,
     /// What the stand-ins have been told, and been asked.
     pub providers: Providers,
@@ -69,13 +69,24 @@ impl Site {
         store: &Store,
         database: &str,
     ) -> Result<Self> {
-        let settings = ProvidersConfig::default();
+        Self::open_with(servers, seller, store, database, &[]).await
+    }
+
+    /// The same with settings of its own.
+    pub async fn open_with(
+        servers: &Servers,
+        seller: &Seller,
+        store: &Store,
+        database: &str,
+        settings: &[(String, String)],
+    ) -> Result<Self> {
+        let config = ProvidersConfig::default();
         let secret = |what: &str| {
-            format!("{what}{}{}", settings.razorpay_webhook_secret, settings.razorpay_key_secret)
+            format!("{what}{}{}", config.razorpay_webhook_secret, config.razorpay_key_secret)
         };
         let tokens =
             config::Tokens { access: vec![secret("a").into()], refresh: vec![secret("r").into()] };
-        let providers = Providers::start(settings.clone()).await?;
+        let providers = Providers::start(config.clone()).await?;
         let port = ports::free();
         providers.set_webhook_url(format!("http://127.0.0.1:{port}/api/v1/payments/webhook"));
         let (signs_tickets, secret_key) = SigningKey::generate();
@@ -95,6 +106,8 @@ impl Site {
         // The limits count as in production, and are never reached.
         configuration.extend(LIMITS.map(|limit| (limit, "1000000/1s".to_owned())));
         configuration.extend(AT_ONCE.map(|limit| (limit, "1000000".to_owned())));
+        let configuration = configuration.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let configuration: Vec<_> = configuration.chain(settings.iter().cloned()).collect();
         let configured = |command| configured(command, &configuration, port);
         let password = signing_key.clone();
         let hash = nexus_common::accounts::passwords::hash(password.clone()).await?;
@@ -181,6 +194,15 @@ impl Site {
         Request::post_with("payments/webhook", &headers, &body)
     }
 
+    /// A webhook about a payment for a foreign order: stored, looked at, closed.
+    pub fn foreign_payment(&self, number: u64) -> Request {
+        let payment = json!({
+            "id": format!("pay_bench{number}"), "order_id": format!("order_bench{number}"), "amount": 10_000, "currency": "INR",
+            "status": "failed", "method": "upi", "error_code": "BAD_REQUEST_ERROR", "error_description": "Payment failed",
+        });
+        self.webhook("payment.failed", &format!("evt_bench{number}"), &payment)
+    }
+
     /// What everything has used so far.
     pub fn cpu(&self) -> Cpu {
         let workers: Vec<u32> = self.workers.iter().map(Process::id).collect();
@@ -215,7 +237,7 @@ impl Site {
 
 fn configured(
     mut command: Command,
-    configuration: &[(&'static str, String)],
+    configuration: &[(String, String)],
     port: u16,
 ) -> Result<Process> {
     let configuration = configuration.iter().map(|(name, value)| (name, value));
