@@ -219,7 +219,9 @@ async fn an_account_that_is_given_away_says_nothing_of_who_made_it() {
     assert_eq!(owner.id, stranger.id);
     assert_eq!((&data["user"]["name"], &data["user"]["username"]), (&Value::Null, &Value::Null));
     let export = owner.get("/auth/me/export").await.text;
-    for known in ["Mistaken", "Park Street", "Mumbai", "400001", &stranger.address().to_string()] {
+    // With its quotation marks, because a time may have the same digits.
+    let zip = r#""400001""#;
+    for known in ["Mistaken", "Park Street", "Mumbai", zip, &stranger.address().to_string()] {
         assert!(!export.contains(known), "{known} in {export}");
     }
 }
