@@ -97,15 +97,16 @@ impl Limit {
             return;
         }
         let target = self.target.max(self.calm.map_or(Duration::ZERO, |calm| LONGER * calm));
-        if mean > target {
+        // Where most places are free, it is not that others are in the way.
+        if mean > target && 4 * peak >= self.now {
             // By Little's law: at the present rate, so many are in service if each takes as long as
             // it should.
             let share = target.as_secs_f64() / mean.as_secs_f64();
             let fitting = (peak as f64 * share) as usize;
             self.now = fitting.clamp(self.now / 2, self.now).max(LEAST);
-        } else if peak >= self.now {
-            let more = if 2 * mean < target { self.now / 4 } else { self.now / 32 };
-            self.now = (self.now + more.max(1)).min(self.most);
+        } else if mean <= target && peak >= self.now {
+            let more = if 2 * mean < target { self.now / 4 } else { self.now / 16 };
+            self.now = (self.now + more.max(2)).min(self.most);
         }
     }
 }
@@ -159,6 +160,14 @@ mod tests {
     fn few_requests_leave_the_limit_alone() {
         let (mut limit, mut now) = limit();
         second(&mut limit, &mut now, 500, 4, Duration::from_millis(200));
+        assert_eq!(limit.now(), 1_000);
+    }
+
+    #[test]
+    fn what_is_slow_by_nature_is_no_overload_while_most_places_are_free() {
+        let (mut limit, mut now) = limit();
+        second(&mut limit, &mut now, 1_000, 2, Duration::from_millis(2));
+        second(&mut limit, &mut now, 500, 30, Duration::from_millis(60));
         assert_eq!(limit.now(), 1_000);
     }
 

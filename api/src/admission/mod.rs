@@ -110,6 +110,9 @@ impl Gate {
     /// A request's place goes to the next one.
     fn leave(&self, left: Left) {
         let mut requests = self.requests();
+        // Nobody enters while there are more than there may be, so that is seen here, too.
+        let in_service = requests.in_service;
+        requests.limit.reached(in_service);
         requests.in_service -= 1;
         match left {
             Left::Served(took) => requests.limit.served(Some(took), Instant::now()),
@@ -261,6 +264,17 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.leave(Left::Served);
+    }
+}
+
+/// Work that goes on in a task of its own has the caller's place, too, for as long as it takes.
+pub(crate) fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = PLACE.try_with(Arc::clone).ok();
+    async {
+        match place {
+            Some(place) => PLACE.scope(place, work).await,
+            None => work.await,
+        }
     }
 }
 

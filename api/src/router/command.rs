@@ -21,6 +21,7 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use crate::{
+    admission::carried,
     app::App,
     auth::caller::Caller,
     http::{
@@ -93,7 +94,7 @@ pub(super) async fn command<C: Command>(
             let call =
                 Call { app, user, address, socket: None, reservation: Some(reservation.clone()) };
             let once = carry_out_once(call, reservation, request).in_current_span();
-            let once = tokio::spawn(audit::on_behalf(once));
+            let once = tokio::spawn(carried(audit::on_behalf(once)));
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
         }

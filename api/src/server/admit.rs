@@ -25,12 +25,13 @@ pub(crate) struct Admit {
 
 impl Layer for Admit {
     async fn around(&self, request: Request, inner: &impl Answer) -> Response {
-        let policy = self.policies.of(request.uri().path());
+        let path = request.uri().path();
+        let policy = self.policies.of(path);
         let Some(priority) = policy.priority(request.method()) else {
             return inner.answer(request).await;
         };
         // A session's requests wait on purpose.
-        if session(request.uri()).is_some() {
+        if path.starts_with("/socket.io") && session(request.uri()).is_some() {
             return inner.answer(request).await;
         }
         match self.gate.admit(priority).await {

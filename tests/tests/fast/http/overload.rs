@@ -76,6 +76,17 @@ async fn who_is_too_many_is_told_to_come_again_each_at_another_time() {
     let crowd = crowd(&anonymous, &event, &refusals);
     until_refused(&refusals, 100).await;
 
+    // It is no way around that to say that one has a session of Socket.IO.
+    let mut wire = stack.wire().await;
+    eventually("a refusal", SOON, async || {
+        let asked = format!(
+            "GET /api/v1/events/{}?sid=AAAAAAAAAAAAAAAA HTTP/1.1\r\nhost: x\r\n\r\n",
+            event.id
+        );
+        let said = wire.ask(asked).await;
+        seen(said.text.contains("overloaded"), said)
+    })
+    .await;
     // Nobody needs a place to hear that the process lives, or to operate it.
     anonymous.get_root("/").await.ok();
     assert_ne!(anonymous.get_root("/admin/login").await.status, 503);
