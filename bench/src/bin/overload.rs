@@ -2,7 +2,7 @@
 //! an earlier release and with this one; then `bench/OVERLOAD.md` and its curves.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
@@ -14,9 +14,9 @@ use nexus_bench::{
     curves::{self, Chart, Line},
     host_info::HostInfo,
     measures::overload::{CLIENTS, Class, Measured, Sale, phases, recovery},
-    open_loop::{Answer, Outcome, within},
+    open_loop::{Outcome, within},
     release::Release,
-    samples::number,
+    samples::{Samples, number},
     servers::Servers,
     shop::seller::Seller,
     slow_line::SlowLine,
@@ -33,9 +33,12 @@ struct Arguments {
     /// Its name in the report.
     #[arg(long, default_value = "the earlier release")]
     before_name: String,
-    /// How long each part takes, in seconds.
+    /// How long each phase takes, in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
     /// Where the report goes, and the curves beside it; printed otherwise.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -55,7 +58,8 @@ fn setting(text: &str) -> Result<(String, String)> {
 /// What came of a release.
 struct Found {
     name: String,
-    phases: Vec<Measured>,
+    /// Phase by phase, round by round.
+    rounds: Vec<Vec<Measured>>,
 }
 
 async fn measure(
@@ -67,15 +71,11 @@ async fn measure(
 ) -> Result<Vec<Measured>> {
     let servers = Servers::empty(dir).await?;
     let sale = Sale::open(&servers, seller, settings).await?;
-    let mut measured = Vec::new();
     take_precedence("-10");
-    for phase in phases(time) {
-        let found = sale.measure(phase, sustained).await;
-        eprintln!("  {}", row(&found));
-        measured.push(found);
-    }
+    let measured = sale.measure(&phases(time), sustained).await;
     // Processes that it starts are as it is.
     take_precedence("0");
+    measured.iter().for_each(|phase| eprintln!("  {}", Rounds(vec![phase]).row()));
     sale.close(&servers).await?;
     Ok(measured)
 }
@@ -100,94 +100,196 @@ async fn sustained(
     Ok(found)
 }
 
-const HEAD: &str = "| load | a second | served | browse | seats | pay | turned away | failed | the driver is late | API, PostgreSQL, workers and Redis, driver |
-|---|---|---|---|---|---|---|---|---|---|
+/// A driver that sends requests later than this, in milliseconds, shows in what it measures.
+const LATE: f64 = 10.0;
+
+const PHASES: &str = "| load | come a second | 2xx | 4xx | turned away | failed | the driver is late | API, PostgreSQL, workers and Redis, driver |
+|---|---|---|---|---|---|---|---|
+";
+const CLASSES: &str = "| load | | come a second | answered | … p50 / p99 / longest | turned away | … p50 / p99 / longest | failed |
+|---|---|---|---|---|---|---|---|
 ";
 
-fn row(measured: &Measured) -> String {
-    let times = |answers: &[&Answer<Class>]| {
-        let took = |share| number(within(answers, share, |answer| answer.took));
-        format!("{} / {} ms", took(0.5), took(0.99))
-    };
-    let class = |class| {
-        let served = measured.served(Some(class));
-        let came = measured.answers.iter().filter(|answer| answer.class == class).count();
-        let share = 100.0 * served.len() as f64 / came as f64;
-        format!("**{share:.0} %**, {}", times(&served))
-    };
-    let turned_away = measured.of(|outcome| matches!(outcome, Outcome::TurnedAway(_)));
-    let turned_away = match turned_away.is_empty() {
-        true => "–".to_owned(),
-        false => format!(
-            "{} a second, {}",
-            number(measured.a_second(turned_away.len())),
-            times(&turned_away)
-        ),
-    };
-    let failed = measured.of(|outcome| outcome == Outcome::Failed).len();
-    let [browse, seats, pay] = Class::ALL.map(class);
-    let cpu = measured.cpu;
-    let part = |used: f64| format!("{:.0} %", 100.0 * used / measured.phase.time.as_secs_f64());
-    let used =
-        [cpu.processes, cpu.postgres, cpu.workers + cpu.redis, cpu.driver].map(part).join(", ");
-    format!(
-        "| {} × | {} | {} | {browse} | {seats} | {pay} | {turned_away} | {} | {} ms | {used} |",
-        measured.phase.share,
-        number(measured.rate),
-        number(measured.a_second(measured.served(None).len())),
-        number(measured.a_second(failed)),
-        number(measured.late()),
-    )
+/// A phase in every round: numbers are their medians.
+struct Rounds<'a>(Vec<&'a Measured>);
+
+impl Rounds<'_> {
+    fn median(&self, of: impl Fn(&Measured) -> f64) -> f64 {
+        let mut samples = Samples::default();
+        self.0.iter().for_each(|measured| samples.add(of(measured)));
+        samples.median()
+    }
+
+    fn load(&self) -> String {
+        self.0.first().map_or_else(String::new, |measured| format!("{} ×", measured.phase.share))
+    }
+
+    /// Per second.
+    fn rate(&self, class: Option<Class>, is: fn(Outcome) -> bool) -> f64 {
+        self.median(|measured| measured.a_second(measured.of(class, is).len()))
+    }
+
+    fn times(&self, class: Option<Class>, is: fn(Outcome) -> bool) -> String {
+        if self.rate(class, is) == 0.0 {
+            return "–".into();
+        }
+        let time = |share| {
+            let of = |measured: &Measured| within(&measured.of(class, is), share, |a| a.took);
+            number(self.median(of))
+        };
+        [0.5, 0.99, 1.0].map(time).join(" / ") + " ms"
+    }
+
+    /// What became of all, and what it cost.
+    fn row(&self) -> String {
+        let rate = |is| match self.rate(None, is) {
+            0.0 => "–".to_owned(),
+            rate => number(rate),
+        };
+        let late = self.median(Measured::late);
+        let mark = if late > LATE { "**" } else { "" };
+        let part = |used: fn(&Measured) -> f64| {
+            let share = |m: &Measured| 100.0 * used(m) / m.phase.time.as_secs_f64();
+            format!("{:.0} %", self.median(share))
+        };
+        let used = [
+            part(|m| m.cpu.processes),
+            part(|m| m.cpu.postgres),
+            part(|m| m.cpu.workers + m.cpu.redis),
+            part(|m| m.cpu.driver),
+        ];
+        format!(
+            "| {} | {} | {} | {} | {} | {} | {mark}{} ms{mark} | {} |",
+            self.load(),
+            rate(|_| true),
+            rate(|outcome| outcome == Outcome::Served),
+            rate(|outcome| outcome == Outcome::Declined),
+            rate(Outcome::is_turned_away),
+            rate(Outcome::is_failure),
+            number(late),
+            used.join(", ")
+        )
+    }
+
+    /// What became of a class.
+    fn class_row(&self, class: Class) -> String {
+        let of = Some(class);
+        let (came, answered) = (self.rate(of, |_| true), self.rate(of, Outcome::is_answer));
+        let rate = |is| match self.rate(of, is) {
+            0.0 => "–".to_owned(),
+            rate => number(rate),
+        };
+        format!(
+            "| {} | {} | {} | {}, **{:.0} %** | {} | {} | {} | {} |",
+            self.load(),
+            class.name(),
+            number(came),
+            number(answered),
+            100.0 * answered / came,
+            self.times(of, Outcome::is_answer),
+            rate(Outcome::is_turned_away),
+            self.times(of, Outcome::is_turned_away),
+            rate(Outcome::is_failure)
+        )
+    }
 }
 
-/// How the waits of those who were turned away are spread.
-fn spread(phases: &[Measured]) -> String {
-    let mut waits = BTreeSet::new();
-    let (mut turned_away, mut told) = (0_usize, 0_usize);
-    for outcome in phases.iter().flat_map(|phase| &phase.answers).map(|answer| answer.outcome) {
-        if let Outcome::TurnedAway(wait) = outcome {
-            turned_away += 1;
-            told += usize::from(wait.is_some());
-            waits.extend(wait);
+impl Found {
+    /// Each phase in every round.
+    fn phases(&self) -> Vec<Rounds<'_>> {
+        let count = self.rounds.first().map_or(0, Vec::len);
+        (0..count).map(|phase| Rounds(self.rounds.iter().map(|r| &r[phase]).collect())).collect()
+    }
+
+    /// How long it takes to get over what was too much.
+    fn recovery(&self) -> String {
+        let mut seconds = Samples::default();
+        // Not at all takes longer than anything.
+        let recovered = self.rounds.iter().map(|phases| recovery(phases).unwrap_or(f64::INFINITY));
+        recovered.for_each(|after| seconds.add(after));
+        match seconds.median() {
+            0.0 => "nobody is turned away or kept waiting any more".into(),
+            after if after.is_finite() => format!(
+                "it takes **{} s** until nobody is turned away or kept waiting for two seconds",
+                number(after)
+            ),
+            _ => "people are still turned away or kept waiting **at the end**".into(),
         }
     }
-    match (waits.first(), waits.last()) {
-        (Some(first), Some(last)) => format!(
-            "{} were turned away, {} of them with a time to come again: {} different ones, from {first} to {last} s",
-            number(turned_away as f64),
-            number(told as f64),
-            waits.len()
-        ),
-        _ => "nobody was turned away".into(),
+
+    /// What those who were turned away were told, and what went wrong besides.
+    fn refusals(&self) -> String {
+        let (mut turned_away, mut told, mut with_code) = (0_usize, 0_usize, 0_usize);
+        let (mut waits, mut failures) = (BTreeSet::new(), BTreeMap::<_, usize>::new());
+        for answer in self.rounds.iter().flatten().flat_map(|phase| &phase.answers) {
+            match answer.outcome {
+                Outcome::TurnedAway { wait, is_overloaded } => {
+                    turned_away += 1;
+                    told += usize::from(wait.is_some());
+                    with_code += usize::from(is_overloaded);
+                    waits.extend(wait);
+                }
+                Outcome::Failed(how) => *failures.entry(how).or_default() += 1,
+                Outcome::Served | Outcome::Declined => {}
+            }
+        }
+        let count = |count: usize| number(count as f64);
+        let mut text = match (waits.first(), waits.last()) {
+            _ if turned_away == 0 => "nobody was turned away".to_owned(),
+            (Some(first), Some(last)) => format!(
+                "{} were turned away, {} of them as `overloaded`, {} with a time to come again: {} different ones, from {first} to {last} s",
+                count(turned_away),
+                count(with_code),
+                count(told),
+                waits.len()
+            ),
+            _ => format!(
+                "{} were turned away, {} of them as `overloaded`, none with a time to come again",
+                count(turned_away),
+                count(with_code)
+            ),
+        };
+        for (how, failed) in failures {
+            text += &format!("; {} {how}", count(failed));
+        }
+        text
     }
 }
 
-fn report(releases: &[Found], sustained: f64, host: &HostInfo, curves: Option<&str>) -> String {
+fn report(
+    releases: &[Found],
+    sustained: f64,
+    host: &HostInfo,
+    rounds: usize,
+    curves: Option<&str>,
+) -> String {
+    let numbers = match rounds {
+        1 => "those of one round".to_owned(),
+        _ => format!("medians of {rounds} rounds"),
+    };
     let mut text = format!(
         "# Overload\n\n\
          Written by `make bench-overload`. One API process sells seats of one event: of a hundred requests, 70 look at the event, its seats or the list, 20 want a seat, and 10 book,\n\
-         ask for a payment, or are webhooks. {CLIENTS} clients that wait for their answers get {} a second: the load that can be *sustained*. Then requests come evenly, whether or not\n\
-         those before them have been answered, and their times, in milliseconds, count from when they were to come. The driver shares the processors; how late it is itself is part of the\n\
-         times. Compare numbers of one report with each other, not with those of another machine.\n\n{}\n",
+         ask for a payment, or are webhooks. {CLIENTS} clients that wait for their answers get {} a second from this release: the load that can be *sustained*, the unit of all others.\n\
+         Then requests come evenly, whether or not those before them have been answered, and their times, in milliseconds, count from when they were to come. Numbers are\n\
+         {numbers}; who is answered 4xx wanted a seat that somebody else has. The driver shares the processors: how late it sends 99 of 100 requests is part of the times,\n\
+         and **bold** above {LATE} ms. Compare numbers of one report with each other, not with those of another machine.\n\n{}\n",
         number(sustained),
         host.describe()
     );
-    for Found { name, phases } in releases {
-        text += &format!("\n## {name}\n\n{HEAD}");
-        for phase in phases {
-            text += &format!("{}\n", row(phase));
+    for found in releases {
+        text += &format!("\n## {}\n\n{PHASES}", found.name);
+        let phases = found.phases();
+        phases.iter().for_each(|phase| text += &format!("{}\n", phase.row()));
+        text += &format!("\n{CLASSES}");
+        for (phase, class) in phases.iter().flat_map(|phase| Class::ALL.map(|class| (phase, class)))
+        {
+            text += &format!("{}\n", phase.class_row(class));
         }
         text += &format!(
-            "\nAfter the load of {} ×, {}. In all, {}.\n",
-            phases.iter().map(|phase| phase.phase.share).fold(0.0, f64::max),
-            match recovery(phases) {
-                0.0 => "nobody is turned away or kept waiting any more".to_owned(),
-                seconds => format!(
-                    "it takes **{} s** until nobody is turned away or kept waiting any more",
-                    number(seconds)
-                ),
-            },
-            spread(phases)
+            "\nAfter the last load but one, {}. In all, {}.\n",
+            found.recovery(),
+            found.refusals()
         );
     }
     match curves {
@@ -198,58 +300,59 @@ fn report(releases: &[Found], sustained: f64, host: &HostInfo, curves: Option<&s
     }
 }
 
-/// The curves of a release: requests a second, and how long nearly all take, second by second.
-fn charts(Found { name, phases }: &Found) -> [Chart; 2] {
-    let mut rates = ["offered", "served", "turned away", "failed"].map(line);
-    let mut times = Class::ALL.map(|class| line(class.name())).to_vec();
-    times.push(line("turned away"));
-    let (mut began, mut marks) = (0.0, Vec::new());
+/// The curves of a release in its first round, second by second: requests, how long half of them
+/// take, and nearly all.
+fn charts(found: &Found) -> [Chart; 3] {
+    let phases = found.rounds.first().map_or(&[][..], Vec::as_slice);
+    let mut rates = ["come", "2xx", "4xx", "turned away", "failed"].map(line);
+    let names = Class::ALL.map(Class::name).into_iter().chain(["turned away"]);
+    let times: Vec<Line> = names.map(line).collect();
+    let mut times = [(0.5, times.clone()), (0.99, times)];
+    let (mut began, mut marks) = (0, Vec::new());
     for measured in phases {
-        let seconds = measured.phase.time.as_secs();
-        marks.push((began, format!("{} ×", measured.phase.share)));
-        for second in 0..seconds {
-            let at = began + second as f64 + 0.5;
-            let came: Vec<_> =
-                measured.answers.iter().filter(|a| a.came as u64 == second).collect();
-            let with = |is: &dyn Fn(Outcome) -> bool| {
-                came.iter().filter(|answer| is(answer.outcome)).copied().collect::<Vec<_>>()
+        marks.push((began as f64, format!("{} ×", measured.phase.share)));
+        let until = began + measured.phase.time.as_secs();
+        for second in began..until {
+            let at = second as f64 + 0.5;
+            let of = |class: Option<Class>, is: fn(Outcome) -> bool| {
+                let mut answers = measured.of(class, is);
+                answers.retain(|answer| answer.came as u64 == second);
+                answers
             };
-            let served = with(&|outcome| outcome == Outcome::Served);
-            let turned_away = with(&|outcome| matches!(outcome, Outcome::TurnedAway(_)));
-            let failed = with(&|outcome| outcome == Outcome::Failed);
-            for (line, count) in
-                rates.iter_mut().zip([came.len(), served.len(), turned_away.len(), failed.len()])
-            {
-                line.points.push((at, count as f64));
+            let outcomes: [fn(Outcome) -> bool; 5] = [
+                |_| true,
+                |outcome| outcome == Outcome::Served,
+                |outcome| outcome == Outcome::Declined,
+                Outcome::is_turned_away,
+                Outcome::is_failure,
+            ];
+            for (line, is) in rates.iter_mut().zip(outcomes) {
+                line.points.push((at, of(None, is).len() as f64));
             }
-            let of =
-                |class| served.iter().filter(|answer| answer.class == class).copied().collect();
-            let groups = Class::ALL.map(of).into_iter().chain([turned_away]);
-            for (line, group) in times.iter_mut().zip(groups) {
-                if !group.is_empty() {
-                    line.points.push((at, within(&group, 0.99, |answer| answer.took).max(1.0)));
+            let answered = Class::ALL.map(|class| of(Some(class), Outcome::is_answer));
+            let groups: Vec<_> =
+                answered.into_iter().chain([of(None, Outcome::is_turned_away)]).collect();
+            for (share, lines) in &mut times {
+                for (line, group) in lines.iter_mut().zip(&groups).filter(|(_, g)| !g.is_empty()) {
+                    line.points.push((at, within(group, *share, |answer| answer.took).max(1.0)));
                 }
             }
         }
-        began += seconds as f64;
+        began = until;
     }
+    let chart = |what: &str, y, lines, logarithmic| Chart {
+        title: format!("{}: {what}", found.name),
+        x: "seconds",
+        y,
+        lines,
+        marks: marks.clone(),
+        logarithmic,
+    };
+    let [(_, half), (_, nearly_all)] = times;
     [
-        Chart {
-            title: format!("{name}: requests a second"),
-            x: "seconds",
-            y: "a second",
-            lines: rates.to_vec(),
-            marks: marks.clone(),
-            logarithmic: false,
-        },
-        Chart {
-            title: format!("{name}: p99 of those who came in that second"),
-            x: "seconds",
-            y: "ms",
-            lines: times,
-            marks,
-            logarithmic: true,
-        },
+        chart("requests a second", "a second", rates.to_vec(), false),
+        chart("p50 of those who came in that second", "ms", half, true),
+        chart("p99 of those who came in that second", "ms", nearly_all, true),
     ]
 }
 
@@ -266,29 +369,38 @@ async fn compare(arguments: Arguments) -> Result<()> {
     }
     let earlier = arguments.before.as_deref().map(Release::at).transpose()?.map(Seller::Before);
     let host = HostInfo::look(&Servers::empty(&dir).await?, &dir).await?;
-    let (rate, _) = sustained(&dir, &this, &arguments.settings, None).await?;
+    let unhurried = [arguments.settings.clone(), vec![nobody_is_turned_away()]].concat();
+    let (rate, _) = sustained(&dir, &this, &unhurried, None).await?;
     eprintln!("sustained: {} a second", number(rate));
     let time = Duration::from_secs(arguments.seconds);
-    let mut releases = Vec::new();
-    for (name, seller) in earlier
-        .map(|seller| (format!("Before ({})", arguments.before_name), seller))
-        .into_iter()
-        .chain([("This release".to_owned(), this)])
-    {
-        eprintln!("{name}");
-        let phases = measure(&dir, &seller, &arguments.settings, rate, time).await?;
-        releases.push(Found { name, phases });
+    let before = earlier.map(|seller| (format!("Before ({})", arguments.before_name), seller));
+    let sellers: Vec<_> = before.into_iter().chain([("This release".to_owned(), this)]).collect();
+    let mut releases: Vec<_> =
+        sellers.iter().map(|(name, _)| Found { name: name.clone(), rounds: Vec::new() }).collect();
+    for round in 1..=arguments.rounds {
+        for ((name, seller), found) in sellers.iter().zip(&mut releases) {
+            eprintln!("round {round} of {}: {name}", arguments.rounds);
+            let phases = measure(&dir, seller, &arguments.settings, rate, time).await?;
+            found.rounds.push(phases);
+        }
     }
+    let report = |curves| report(&releases, rate, &host, arguments.rounds, curves);
     let Some(path) = &arguments.report else {
-        println!("{}", report(&releases, rate, &host, None));
+        println!("{}", report(None));
         return Ok(());
     };
     let picture =
         path.with_extension("svg").file_name().context("no file")?.to_string_lossy().to_lowercase();
-    std::fs::write(path, report(&releases, rate, &host, Some(&picture)))?;
-    let [rates, times]: [Vec<Chart>; 2] = [0, 1]
-        .map(|row: usize| releases.iter().map(|release| charts(release)[row].clone()).collect());
-    curves::draw(&path.with_file_name(picture), releases.len(), &[rates, times].concat())
+    std::fs::write(path, report(Some(&picture)))?;
+    let charts: Vec<_> = releases.iter().map(charts).collect();
+    let rows = [0, 1, 2].map(|row: usize| charts.iter().map(move |charts| charts[row].clone()));
+    let charts: Vec<_> = rows.into_iter().flatten().collect();
+    curves::draw(&path.with_file_name(picture), releases.len(), &charts)
+}
+
+/// A setting with which requests may take however long they take.
+fn nobody_is_turned_away() -> (String, String) {
+    ("HTTP_LATENCY_TARGET_MS".to_owned(), "60000".to_owned())
 }
 
 /// Connections to PostgreSQL that are tried.
@@ -310,8 +422,7 @@ async fn pools(dir: &Path, seller: &Seller) -> Result<()> {
         let settings = [
             ("DATABASE_MAX_CONNECTIONS".to_owned(), connections.to_string()),
             ("SEAT_LOCK_CONNECTIONS".to_owned(), locks.to_string()),
-            // Nobody is turned away, however long it takes.
-            ("HTTP_LATENCY_TARGET_MS".to_owned(), "60000".to_owned()),
+            nobody_is_turned_away(),
         ];
         let (near, near_p99) = sustained(dir, seller, &settings, None).await?;
         let (far, far_p99) = sustained(dir, seller, &settings, Some(ROUND_TRIP)).await?;

@@ -3,11 +3,11 @@
 
 use std::{cell::Cell, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     cpu::Cpu,
-    open_loop::{Answer, Outcome, open_loop, recovered, within},
+    open_loop::{Answer, Outcome, Part, open_loop, recovered, within},
     servers::Servers,
     shop::{
         http::{Connection, Request},
@@ -75,15 +75,11 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Those who were served.
-    pub fn served(&self, class: Option<Class>) -> Vec<&Answer<Class>> {
-        let is_one = |a: &&Answer<Class>| class.is_none_or(|class| a.class == class);
-        self.of(|outcome| outcome == Outcome::Served).into_iter().filter(is_one).collect()
-    }
-
-    /// Those with that outcome.
-    pub fn of(&self, is: impl Fn(Outcome) -> bool) -> Vec<&Answer<Class>> {
-        self.answers.iter().filter(|answer| is(answer.outcome)).collect()
+    /// Those of a class, or of all, with such an outcome.
+    pub fn of(&self, class: Option<Class>, is: impl Fn(Outcome) -> bool) -> Vec<&Answer<Class>> {
+        let is_one =
+            |a: &&Answer<Class>| class.is_none_or(|class| a.class == class) && is(a.outcome);
+        self.answers.iter().filter(is_one).collect()
     }
 
     /// Per second.
@@ -91,23 +87,20 @@ impl Measured {
         count as f64 / self.phase.time.as_secs_f64()
     }
 
-    /// How late requests were sent, in milliseconds: what the driver itself adds.
+    /// How late nearly all requests were sent at most, in milliseconds: what the driver adds.
     pub fn late(&self) -> f64 {
-        within(&self.answers.iter().collect::<Vec<_>>(), 0.99, |answer| answer.late)
+        within(&self.of(None, |_| true), 0.99, |answer| answer.late)
     }
 }
 
-/// After the last phase but one: how many seconds until nobody is turned away any more, or waits for
-/// longer than twice as long as in the first phase, and 50 ms.
-pub fn recovery(phases: &[Measured]) -> f64 {
-    let (Some(first), Some(last)) = (phases.first(), phases.last()) else { return f64::NAN };
-    let long = (2.0 * within(&first.served(None), 0.99, |answer| answer.took)).max(50.0);
-    // One in a hundred takes longer at any time.
-    let mut worst: Vec<_> = last.answers.clone();
-    worst.sort_by(|a, b| b.took.total_cmp(&a.took));
-    let usual = worst.split_off(last.answers.len() / 100);
-    let turned_away = worst.into_iter().filter(|answer| answer.outcome != Outcome::Served);
-    recovered(&usual.into_iter().chain(turned_away).collect::<Vec<_>>(), long)
+/// How many seconds after the last phase but one the shop is as it was in the first: nobody is
+/// turned away any more, or waits for longer than twice as long as then, and 50 ms.
+pub fn recovery(phases: &[Measured]) -> Option<f64> {
+    let (first, last) = (phases.first()?, phases.last()?);
+    let usual = within(&first.of(None, Outcome::is_answer), 0.99, |answer| answer.took);
+    let until: Duration = phases.iter().map(|measured| measured.phase.time).sum();
+    let since = (until - last.phase.time).as_secs_f64();
+    recovered(&last.answers, since, until.as_secs_f64(), (2.0 * usual).max(50.0))
 }
 
 /// A shop in its minute.
@@ -179,11 +172,13 @@ impl Sale {
     }
 
     /// Requests a second that are answered to clients of whom each waits for the last answer, and
-    /// the time that is enough for ninety-nine of a hundred, in milliseconds.
+    /// the time that is enough for ninety-nine of a hundred, in milliseconds. Nobody may be turned
+    /// away meanwhile: it would count as an answer.
     pub async fn sustained(&self, time: Duration) -> Result<(f64, f64)> {
         let clients = connections(self.site.port(), CLIENTS).await?;
         let work = async |_, connection: &mut Connection| {
-            connection.call(&self.request().1).await?;
+            let response = connection.glance(&self.request().1).await?;
+            ensure!(response.status < 500, "answered with {}", response.status);
             Ok(())
         };
         let found = closed_loop(clients, time / 5, for_so_long(time), || self.site.cpu(), work);
@@ -191,12 +186,30 @@ impl Sale {
         Ok((found.rate, found.p99))
     }
 
-    /// Lets as many come as the phase says, if so many can be sustained.
-    pub async fn measure(&self, phase: Phase, sustained: f64) -> Measured {
-        let before = self.site.cpu();
-        let rate = phase.share * sustained;
-        let answers = open_loop(self.site.port(), rate, phase.time, |_| self.request()).await;
-        Measured { phase, rate, answers, cpu: self.site.cpu() - before }
+    /// Lets as many come as the phases say, one after the other, if so many can be sustained.
+    pub async fn measure(&self, phases: &[Phase], sustained: f64) -> Vec<Measured> {
+        let part = |phase: &Phase| Part { rate: phase.share * sustained, time: phase.time };
+        let parts: Vec<_> = phases.iter().map(part).collect();
+        // At the beginning of each, and at the end.
+        let mut used = Vec::new();
+        let request = |part: usize| {
+            if used.len() == part {
+                used.push(self.site.cpu());
+            }
+            self.request()
+        };
+        let answers = open_loop(self.site.port(), &parts, request).await;
+        used.push(self.site.cpu());
+        let cpu = used.windows(2).map(|used| used[1] - used[0]);
+        let measured = phases.iter().zip(parts).zip(answers.into_iter().zip(cpu));
+        measured
+            .map(|((&phase, Part { rate, .. }), (answers, cpu))| Measured {
+                phase,
+                rate,
+                answers,
+                cpu,
+            })
+            .collect()
     }
 
     /// Ends its processes, and forgets what was sold.
