@@ -324,6 +324,11 @@ pub enum Error {
 /// Seconds after which somebody who was turned away comes again.
 const COME_AGAIN: RangeInclusive<u64> = 2..=10;
 
+/// When somebody shall come again who cannot be told when it is of use: for each another time.
+pub fn come_again() -> Duration {
+    Duration::from_secs(rand::random_range(COME_AGAIN))
+}
+
 impl Error {
     /// A broken rule, in the contract's words.
     pub fn invalid(message: impl Into<String>) -> Self {
@@ -338,7 +343,7 @@ impl Error {
     /// There is too much to do. Each caller is told another time to come again, so that they do not
     /// all come at once.
     pub fn overloaded() -> Self {
-        Error::Overloaded(Duration::from_secs(rand::random_range(COME_AGAIN)))
+        Error::Overloaded(come_again())
     }
 
     /// The class and the stable code, on one screen.

@@ -4,9 +4,10 @@
 //! (docs/overload.md).
 
 mod limit;
+mod lines;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, hash_map::Entry},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -15,24 +16,28 @@ use std::{
 
 use futures_util::poll;
 use nexus_common::{Error, Result, observability::metrics};
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
-use self::limit::{KEEPS, Limit};
-use crate::http::policy::Priority;
+use self::{
+    limit::{KEEPS, Limit},
+    lines::{Lines, Waiter},
+};
+use crate::http::{client_ip::Network, policy::Priority};
 
 /// How long a request waits for its place, at most.
 const PATIENCE: Duration = Duration::from_millis(30);
 /// How often the log says that requests are turned away.
 const TELL_EVERY: Duration = Duration::from_secs(10);
-/// Of so many places, one goes to the least urgent that waits: nobody is left out for ever.
-const FOR_THE_LAST: u64 = 16;
-
 tokio::task_local! {
     /// The place of the request that this task serves.
     static PLACE: Arc<Place>;
+}
+
+/// Who asks for a place: from where, and how urgently.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) from: Network,
+    pub(crate) priority: Priority,
 }
 
 /// Lets requests in. Cheap to clone.
@@ -46,17 +51,17 @@ pub(crate) struct Gate {
 struct Requests {
     limit: Limit,
     in_service: usize,
-    /// By priority.
-    waiting: [VecDeque<oneshot::Sender<Place>>; Priority::ALL.len()],
-    /// How many places have been given to requests that waited.
-    given: u64,
+    /// The same by where they come from.
+    served_from: HashMap<Network, usize>,
+    waiting: Lines,
     /// How many requests have been turned away since the log said so, and when that was.
     turned_away: u64,
     told: Option<Instant>,
 }
 
 impl Gate {
-    /// At most `most` requests at once, and fewer where they take longer than `target`.
+    /// At most `most` requests at once, and fewer where they take longer than `target`
+    /// ([`Limit::new`]).
     pub(crate) fn new(most: usize, target: Duration) -> Self {
         for priority in Priority::ALL {
             // So that the first of them is seen as an increase.
@@ -65,8 +70,8 @@ impl Gate {
         let requests = Requests {
             limit: Limit::new(most, target, Instant::now()),
             in_service: 0,
-            waiting: Default::default(),
-            given: 0,
+            served_from: HashMap::new(),
+            waiting: Lines::default(),
             turned_away: 0,
             told: None,
         };
@@ -75,30 +80,42 @@ impl Gate {
 
     /// Admits a request or a command if there is a place for it, or soon will be:
     /// [`Error::Overloaded`] otherwise.
-    pub(crate) async fn admit(&self, priority: Priority) -> Result<Admitted> {
-        match self.place(priority).await {
+    pub(crate) async fn admit(&self, asker: Asker) -> Result<Admitted> {
+        match self.place(asker).await {
             Some(place) => Ok(Admitted(place)),
-            None => {
-                metrics::turned_away(priority.name(), 1);
-                self.requests().tell();
-                Err(Error::overloaded())
-            }
+            None => Err(self.turn_away(asker.priority)),
         }
+    }
+
+    /// Counts a request or a command that is turned away. The log has a line for many of them.
+    pub(crate) fn turn_away(&self, priority: Priority) -> Error {
+        metrics::turned_away(priority.name(), 1);
+        let told = self.requests().to_tell();
+        if let Some((requests, limit)) = told {
+            tracing::warn!(requests, limit, "turned away: there is too much to do");
+        }
+        Error::overloaded()
     }
 
     /// How many requests may be in service at once, how many are, and how many wait.
     pub(crate) fn load(&self) -> (usize, usize, usize) {
         let requests = self.requests();
-        (requests.limit.now(), requests.in_service, requests.waiting())
+        (requests.limit.now(), requests.in_service, requests.waiting.len())
     }
 
-    async fn place(&self, priority: Priority) -> Option<Place> {
+    /// How long it takes just now to ask PostgreSQL anything.
+    pub(crate) fn database_answered(&self, took: Duration) {
+        self.requests().limit.database_answered(took);
+    }
+
+    async fn place(&self, asker: Asker) -> Option<Place> {
         let waiting = {
             let mut requests = self.requests();
             if requests.in_service < requests.limit.now() {
-                return Some(requests.enter(self));
+                return Some(requests.enter(self, asker));
             }
-            requests.wait(priority)?
+            let most = requests.limit.now();
+            requests.waiting.join(asker, most)?
         };
         timeout(self.patience, waiting).await.ok()?.ok()
     }
@@ -108,12 +125,12 @@ impl Gate {
     }
 
     /// A request's place goes to the next one.
-    fn leave(&self, left: Left) {
+    fn leave(&self, asker: Asker, left: Left) {
         let mut requests = self.requests();
         // Nobody enters while there are more than there may be, so that is seen here, too.
         let in_service = requests.in_service;
         requests.limit.reached(in_service);
-        requests.in_service -= 1;
+        requests.remove(asker);
         match left {
             Left::Served(took) => requests.limit.served(Some(took), Instant::now()),
             Left::Stuck => requests.limit.served(None, Instant::now()),
@@ -122,63 +139,54 @@ impl Gate {
         while requests.in_service < requests.limit.now()
             && let Some(next) = requests.next()
         {
-            let place = requests.enter(self);
-            if let Err(place) = next.send(place) {
+            let asker = next.asker;
+            let place = requests.enter(self, asker);
+            if let Err(place) = next.place.send(place) {
                 // It has gone meanwhile. Its place must not be dropped: that would come here again.
                 place.forget();
-                requests.in_service -= 1;
+                requests.remove(asker);
             }
         }
     }
 }
 
 impl Requests {
-    fn enter(&mut self, gate: &Gate) -> Place {
-        self.in_service += 1;
+    fn enter(&mut self, gate: &Gate, asker: Asker) -> Place {
+        self.add(asker);
         self.limit.reached(self.in_service);
         let stay = Stay { since: Some(Instant::now()), ..Stay::default() };
-        Place { gate: gate.clone(), stay: Mutex::new(stay) }
+        Place { gate: gate.clone(), asker, stay: Mutex::new(stay) }
     }
 
-    fn waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+    fn add(&mut self, asker: Asker) {
+        self.in_service += 1;
+        *self.served_from.entry(asker.from).or_default() += 1;
     }
 
-    /// Lets a request wait, unless as many wait already as are served. Then a less urgent one has
-    /// waited in vain.
-    fn wait(&mut self, priority: Priority) -> Option<oneshot::Receiver<Place>> {
-        for line in &mut self.waiting {
-            // Whoever came first has lost patience first.
-            while line.pop_front_if(|waiter| waiter.is_closed()).is_some() {}
+    fn remove(&mut self, asker: Asker) {
+        self.in_service -= 1;
+        if let Entry::Occupied(mut served) = self.served_from.entry(asker.from) {
+            *served.get_mut() -= 1;
+            if *served.get() == 0 {
+                served.remove();
+            }
         }
-        if self.waiting() >= self.limit.now() {
-            let less_urgent = &mut self.waiting[priority as usize + 1..];
-            less_urgent.iter_mut().rev().find_map(VecDeque::pop_back)?;
-        }
-        let (sender, receiver) = oneshot::channel();
-        self.waiting[priority as usize].push_back(sender);
-        Some(receiver)
     }
 
-    /// Notes that a request is turned away; the log has a line for many of them.
-    fn tell(&mut self) {
+    fn next(&mut self) -> Option<Waiter> {
+        let served_from = &self.served_from;
+        self.waiting.next(|from| served_from.get(&from).copied().unwrap_or_default())
+    }
+
+    /// One more has been turned away: how many have been since the log said so, and the limit, if
+    /// it shall say so again.
+    fn to_tell(&mut self) -> Option<(u64, usize)> {
         self.turned_away += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            tracing::warn!(
-                requests = self.turned_away,
-                limit = self.limit.now(),
-                "turned away: there is too much to do"
-            );
-            (self.turned_away, self.told) = (0, Some(Instant::now()));
+        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return None;
         }
-    }
-
-    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
-        self.given += 1;
-        match self.given.is_multiple_of(FOR_THE_LAST) {
-            true => self.waiting.iter_mut().rev().find_map(VecDeque::pop_front),
-            false => self.waiting.iter_mut().find_map(VecDeque::pop_front),
-        }
+        self.told = Some(Instant::now());
+        Some((std::mem::take(&mut self.turned_away), self.limit.now()))
     }
 }
 
@@ -195,10 +203,14 @@ impl Admitted {
         loop {
             tokio::select! {
                 biased;
-                done = work.as_mut() => return done,
-                () = sleep(KEEPS) => {
-                    // Or it waits for somebody else just now, and is looked at again.
-                    if place.leave(|_| Left::Stuck) {
+                done = work.as_mut() => {
+                    place.leave(Left::Served);
+                    return done;
+                }
+                // Again and again for one that waits for somebody else meanwhile.
+                () = sleep(place.keeps()) => {
+                    if place.keeps().is_zero() {
+                        place.leave(|_| Left::Stuck);
                         return work.await;
                     }
                 }
@@ -211,7 +223,7 @@ impl Admitted {
 enum Left {
     /// In that time.
     Served(Duration),
-    /// It waits for somebody else, and will come back.
+    /// It waits for somebody else, and will come back; or nobody waits for it any more.
     Away,
     /// It waits for nobody knows what.
     Stuck,
@@ -221,6 +233,7 @@ enum Left {
 #[derive(Debug)]
 struct Place {
     gate: Gate,
+    asker: Asker,
     stay: Mutex<Stay>,
 }
 
@@ -245,14 +258,28 @@ impl Place {
             stay.served += since.elapsed();
             why(stay.served)
         };
-        self.gate.leave(left);
+        self.gate.leave(self.asker, left);
         true
+    }
+
+    /// How much longer the request may keep it. [`KEEPS`] while it has none.
+    fn keeps(&self) -> Duration {
+        let since = self.stay().since;
+        since.map_or(KEEPS, |since| KEEPS.saturating_sub(since.elapsed()))
     }
 
     /// The request goes on, whether or not there is room: it has begun.
     fn come_back(&self) {
-        self.gate.requests().in_service += 1;
+        self.gate.requests().add(self.asker);
         self.stay().since = Some(Instant::now());
+    }
+
+    /// The request asks again: nothing has been done for it.
+    async fn ask_again(&self) -> Result<()> {
+        let Admitted(place) = self.gate.admit(self.asker).await?;
+        place.forget();
+        self.stay().since = Some(Instant::now());
+        Ok(())
     }
 
     /// It was never taken.
@@ -262,8 +289,9 @@ impl Place {
 }
 
 impl Drop for Place {
+    /// A request that was served has left before.
     fn drop(&mut self) {
-        self.leave(Left::Served);
+        self.leave(|_| Left::Away);
     }
 }
 
@@ -278,27 +306,47 @@ pub(crate) fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = 
     }
 }
 
-/// Waits for somebody else: a provider, or a client that is still sending. Meanwhile another request
-/// may have the caller's place.
+/// Waits for somebody else, a provider for example. Meanwhile another request may have the caller's
+/// place.
 pub(crate) async fn away<T>(wait: impl Future<Output = T>) -> T {
-    let mut wait = pin!(wait);
-    if let Poll::Ready(came) = poll!(wait.as_mut()) {
-        return came;
-    }
-    let Ok(place) = PLACE.try_with(Arc::clone) else { return wait.await };
-    let has_left = place.leave(|_| Left::Away);
-    let came = wait.await;
-    if has_left {
+    let (came, left) = leaving(wait).await;
+    if let Some(place) = left {
         place.come_back();
     }
     came
+}
+
+/// Waits for a client that is still sending. Meanwhile another request may have the caller's place,
+/// who asks for one again.
+pub(crate) async fn receive<T>(sent: impl Future<Output = T>) -> Result<T> {
+    let (came, left) = leaving(sent).await;
+    if let Some(place) = left {
+        place.ask_again().await?;
+    }
+    Ok(came)
+}
+
+/// What comes, and the place that the caller has left meanwhile.
+async fn leaving<T>(wait: impl Future<Output = T>) -> (T, Option<Arc<Place>>) {
+    let mut wait = pin!(wait);
+    if let Poll::Ready(came) = poll!(wait.as_mut()) {
+        return (came, None);
+    }
+    let place = PLACE.try_with(Arc::clone).ok();
+    let left = place.filter(|place| place.leave(|_| Left::Away));
+    (wait.await, left)
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
 
-    use super::{limit::LEAST, *};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::sync::oneshot;
+
+    use super::{limit::LEAST, lines::FOR_THE_LAST, *};
+    use crate::http::client_ip::ClientIp;
 
     const FOR_EVER: Duration = Duration::from_secs(3_600);
 
@@ -307,10 +355,20 @@ mod tests {
         Gate { patience: FOR_EVER, ..Gate::new(LEAST, FOR_EVER) }
     }
 
+    /// Somebody from the network of that number.
+    fn from(number: u8, priority: Priority) -> Asker {
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, number));
+        Asker { from: ClientIp::peer(address).network(), priority }
+    }
+
+    fn asker(priority: Priority) -> Asker {
+        from(1, priority)
+    }
+
     async fn fill(gate: &Gate) -> Vec<Admitted> {
         let mut admitted = Vec::new();
         for _ in 0..LEAST {
-            admitted.push(gate.admit(Priority::Browse).await.expect("a place"));
+            admitted.push(gate.admit(asker(Priority::Browse)).await.expect("a place"));
         }
         admitted
     }
@@ -318,8 +376,12 @@ mod tests {
     type Waiting = tokio::task::JoinHandle<Result<Admitted>>;
 
     async fn wait(gate: &Gate, priority: Priority) -> Waiting {
+        wait_from(1, gate, priority).await
+    }
+
+    async fn wait_from(number: u8, gate: &Gate, priority: Priority) -> Waiting {
         let gate = gate.clone();
-        let waiting = tokio::spawn(async move { gate.admit(priority).await });
+        let waiting = tokio::spawn(async move { gate.admit(from(number, priority)).await });
         tokio::task::yield_now().await;
         waiting
     }
@@ -329,7 +391,7 @@ mod tests {
         let gate = Gate::new(LEAST, FOR_EVER);
         let _admitted = fill(&gate).await;
         let began = Instant::now();
-        let Err(Error::Overloaded(after)) = gate.admit(Priority::Pay).await else {
+        let Err(Error::Overloaded(after)) = gate.admit(asker(Priority::Pay)).await else {
             panic!("admitted")
         };
         assert!(began.elapsed() >= PATIENCE);
@@ -358,7 +420,7 @@ mod tests {
         for _ in 0..LEAST {
             browsing.push(wait(&gate, Priority::Browse).await);
         }
-        let one_more = gate.admit(Priority::Browse).now_or_never();
+        let one_more = gate.admit(asker(Priority::Browse)).now_or_never();
         assert!(matches!(one_more, Some(Err(_))), "refused at once");
         let paying = wait(&gate, Priority::Pay).await;
         let last = browsing.pop().unwrap();
@@ -388,12 +450,65 @@ mod tests {
         let (arrive, arrived) = oneshot::channel::<()>();
         let one = admitted.pop().unwrap();
         let away = tokio::spawn(one.serve(async { away(arrived).await }));
-        let other = gate.admit(Priority::Browse).await.expect("its place");
+        let other = gate.admit(asker(Priority::Browse)).await.expect("its place");
         arrive.send(()).unwrap();
         away.await.unwrap().unwrap();
         assert_eq!(gate.load(), (LEAST, LEAST, 0));
         drop(other);
         assert_eq!(gate.load(), (LEAST, LEAST - 1, 0));
+    }
+
+    #[tokio::test]
+    async fn among_the_equally_urgent_who_comes_from_where_the_fewest_are_served_is_next() {
+        let gate = gate();
+        let mut admitted = fill(&gate).await;
+        let crowd = wait(&gate, Priority::Buy).await;
+        let alone = wait_from(2, &gate, Priority::Buy).await;
+        admitted.pop();
+        let _place = alone.await.unwrap().expect("a place");
+        assert!(!crowd.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_crowd_from_one_network_leaves_room_to_wait_for_others() {
+        let gate = gate();
+        let mut admitted = fill(&gate).await;
+        let mut crowd = Vec::new();
+        for _ in 0..LEAST {
+            crowd.push(wait(&gate, Priority::Buy).await);
+        }
+        let alone = wait_from(2, &gate, Priority::Buy).await;
+        let last = crowd.pop().unwrap();
+        last.await.unwrap().expect_err("no place");
+        admitted.pop();
+        drop(alone.await.unwrap().expect("a place"));
+    }
+
+    #[tokio::test]
+    async fn who_has_only_now_sent_everything_asks_for_a_place_again() {
+        let gate = Gate::new(LEAST, FOR_EVER);
+        let mut admitted = fill(&gate).await;
+        let (send, sent) = oneshot::channel::<()>();
+        let one = admitted.pop().unwrap();
+        let sending = tokio::spawn(one.serve(async { receive(sent).await }));
+        let other = gate.admit(asker(Priority::Browse)).await.expect("its place");
+        send.send(()).unwrap();
+        assert!(matches!(sending.await.unwrap(), Err(Error::Overloaded(_))));
+        assert_eq!(gate.load().1, LEAST);
+        drop(other);
+    }
+
+    #[tokio::test]
+    async fn who_has_sent_everything_and_finds_a_place_goes_on() {
+        let gate = gate();
+        let (send, sent) = oneshot::channel::<()>();
+        let one = gate.admit(asker(Priority::Browse)).await.expect("a place");
+        let sending = tokio::spawn(one.serve(async { receive(sent).await }));
+        tokio::task::yield_now().await;
+        assert_eq!(gate.load(), (LEAST, 0, 0));
+        send.send(()).unwrap();
+        sending.await.unwrap().expect("a place").unwrap();
+        assert_eq!(gate.load(), (LEAST, 0, 0));
     }
 
     #[tokio::test]
@@ -403,7 +518,7 @@ mod tests {
         let stuck = admitted.pop().unwrap();
         let stuck = tokio::spawn(stuck.serve(tokio::time::sleep(3 * KEEPS)));
         tokio::time::sleep(KEEPS).await;
-        let _place = gate.admit(Priority::Browse).await.expect("its place");
+        let _place = gate.admit(asker(Priority::Browse)).await.expect("its place");
         stuck.await.unwrap();
         assert_eq!(gate.load(), (LEAST, LEAST, 0));
     }
@@ -417,10 +532,10 @@ mod tests {
             away(sleep(KEEPS + KEEPS / 2)).await;
             std::future::pending::<()>().await;
         }));
-        let other = gate.admit(Priority::Browse).await.expect("its place");
+        let other = gate.admit(asker(Priority::Browse)).await.expect("its place");
         sleep(2 * KEEPS).await;
         drop(other);
-        let again = timeout(20 * KEEPS, gate.admit(Priority::Browse)).await;
+        let again = timeout(20 * KEEPS, gate.admit(asker(Priority::Browse))).await;
         let _place = again.expect("its place, soon").expect("its place, again");
         assert!(!stuck.is_finished());
         stuck.abort();

@@ -9,6 +9,7 @@ use http::StatusCode;
 use nexus_common::{
     Error,
     error::Kind,
+    error::come_again,
     types::{puzzle::Puzzle, usage::Usage},
 };
 use serde_json::{Value, json};
@@ -82,9 +83,10 @@ impl ApiError {
     }
 
     /// When to come again, in seconds, for the header that says it: whatever is away may be back
-    /// soon.
-    pub(crate) fn retry_after(&self) -> Option<u32> {
-        self.retry_after.or((self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(2))
+    /// soon, and must not be met by everybody at once.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        let is_away = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        self.retry_after.map(u64::from).or_else(|| is_away.then(|| come_again().as_secs()))
     }
 
     /// There is no such route.

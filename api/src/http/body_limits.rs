@@ -2,6 +2,8 @@
 //! may take to arrive. [`connections`](crate::server::accept) limits its head.
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -23,7 +25,7 @@ use super::{
     policy::{BODY_LIMIT, Policies},
 };
 use crate::{
-    admission::away,
+    admission::receive,
     server::layers::{Answer, Layer},
 };
 
@@ -190,6 +192,85 @@ impl Drop for Limited {
     }
 }
 
+/// How long a request waits for its body before it asks for a place. A client on the way to us
+/// needs less; a slower one asks again when it has sent the rest.
+const GATHERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The body as far as it comes soon: whoever asks for a place shall have everything with it. Reads
+/// no more than about `most`, and nothing of which the client waits for our `100 Continue`.
+pub(crate) async fn gather(headers: &HeaderMap, body: Body, most: usize) -> Body {
+    let is_long = body.size_hint().lower() > most as u64;
+    if body.is_end_stream() || is_long || headers.contains_key(header::EXPECT) {
+        return body;
+    }
+    let mut begun = Begun { came: VecDeque::new(), rest: Some(body) };
+    let _ = timeout(GATHERED_WITHIN, begun.gather(most)).await;
+    Body::new(begun)
+}
+
+/// A body of which a part has come.
+struct Begun {
+    came: VecDeque<Result<Frame<Bytes>, axum::Error>>,
+    /// `None`: that is all.
+    rest: Option<Body>,
+}
+
+impl Begun {
+    /// Safe to drop at any time: what has come stays.
+    async fn gather(&mut self, most: usize) {
+        let mut length = 0;
+        while let Some(rest) = self.rest.as_mut().filter(|_| length <= most) {
+            match poll_fn(|cx| Pin::new(&mut *rest).poll_frame(cx)).await {
+                Some(frame) => {
+                    let data = frame.as_ref().ok().and_then(Frame::data_ref);
+                    length += data.map_or(0, Bytes::len);
+                    let is_last = frame.is_err() || rest.is_end_stream();
+                    self.came.push_back(frame);
+                    if is_last {
+                        self.rest = None;
+                    }
+                }
+                None => self.rest = None,
+            }
+        }
+    }
+}
+
+impl HttpBody for Begun {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(frame) = self.came.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.came.is_empty() && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest =
+            self.rest.as_ref().map(HttpBody::size_hint).unwrap_or_else(|| SizeHint::with_exact(0));
+        let data = self.came.iter().flatten().filter_map(Frame::data_ref);
+        let came = data.map(|data| data.len() as u64).sum::<u64>();
+        let mut hint = SizeHint::new();
+        hint.set_lower(came + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(came + upper);
+        }
+        hint
+    }
+}
+
 /// Lets the client of a request that is refused unread send its body, as [`Limited`] does.
 pub(crate) fn leave_unread(request: Request) {
     let is_sent = !request.headers().contains_key(header::EXPECT);
@@ -217,6 +298,6 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiEr
     {
         return Err(ApiError::unsupported_content_encoding());
     }
-    let read = away(to_bytes(body, BODY_LIMIT)).await;
+    let read = receive(to_bytes(body, BODY_LIMIT)).await?;
     read.map_err(|error| Excess::of(&error).map_or_else(ApiError::incomplete_body, Excess::failure))
 }

@@ -54,7 +54,7 @@ impl ClientIp {
     }
 
     /// The one that limits take for the client's own.
-    fn network(self) -> Network {
+    pub(crate) fn network(self) -> Network {
         Network::of(self.0, if self.0.is_ipv4() { 32 } else { 64 })
     }
 

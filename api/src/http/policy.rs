@@ -43,25 +43,29 @@ pub(crate) const BODY_LIMIT: usize = 1_000_000;
 const SHORT_BODY: usize = 102_400;
 
 /// How urgent a request is: who has a seat and pays for it, or stands at the door, comes before who
-/// wants one, and those come before who looks around.
+/// wants one, those come before who has not said who they are, and all before who looks around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Priority {
     /// Payments, bookings, and the door.
     Pay,
-    /// Seats, and accounts.
+    /// Seats, and an account's own things.
     Buy,
+    /// Logging in, and whatever else leads to an account or to a socket.
+    Enter,
     /// What everybody may look at.
     Browse,
 }
 
 impl Priority {
-    pub(crate) const ALL: [Priority; 3] = [Priority::Pay, Priority::Buy, Priority::Browse];
+    pub(crate) const ALL: [Priority; 4] =
+        [Priority::Pay, Priority::Buy, Priority::Enter, Priority::Browse];
 
     /// Its name in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Priority::Pay => "pay",
             Priority::Buy => "buy",
+            Priority::Enter => "enter",
             Priority::Browse => "browse",
         }
     }
@@ -84,6 +88,8 @@ pub(crate) struct Policy {
     pub(crate) reads: Option<Priority>,
     /// How urgent the others are.
     pub(crate) writes: Option<Priority>,
+    /// How urgent both are at most of whom nobody knows.
+    pub(crate) unknown: Priority,
 }
 
 impl Policy {
@@ -96,6 +102,7 @@ impl Policy {
         longest_body: BODY_LIMIT,
         reads: None,
         writes: None,
+        unknown: Priority::Browse,
     };
     /// For the API.
     pub(crate) const API: Policy = Policy {
@@ -111,7 +118,8 @@ impl Policy {
     pub(crate) const PAGES: Policy =
         Policy { is_personal: true, has_cookie: true, reads: None, writes: None, ..Policy::API };
 
-    /// How urgent a request is. `None`: it is served however much there is to do.
+    /// How urgent a request is of somebody who is known. `None`: it is served however much there is
+    /// to do.
     pub(crate) fn priority(&self, method: &Method) -> Option<Priority> {
         match *method {
             Method::OPTIONS => None,
@@ -123,6 +131,11 @@ impl Policy {
     /// The same for requests that are that urgent.
     pub(crate) const fn with(self, reads: Priority, writes: Priority) -> Policy {
         Policy { reads: Some(reads), writes: Some(writes), ..self }
+    }
+
+    /// The same for what leads to an account, for those who have not shown yet that they have one.
+    pub(crate) const fn entrance(self) -> Policy {
+        Policy { unknown: Priority::Enter, ..self }
     }
 }
 

@@ -33,13 +33,12 @@ use crate::{
 const PERSONAL: Policy =
     Policy { is_personal: true, ..Policy::API.with(Priority::Buy, Priority::Buy) };
 const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
-const BOOKINGS: Policy = WITH_SUCCESS.with(Priority::Buy, Priority::Pay);
 const PAYMENTS: Policy = WITH_SUCCESS.with(Priority::Pay, Priority::Pay);
 const AT_DOOR: Policy = PERSONAL.with(Priority::Pay, Priority::Pay);
 
 fn routes() -> Routes {
     use Method as M;
-    let auth = Routes::new("Auth", "/api/v1/auth", PERSONAL)
+    let auth = Routes::new("Auth", "/api/v1/auth", PERSONAL.entrance())
         .endpoint::<Register>(M::POST, "/register")
         .endpoint::<Login>(M::POST, "/login")
         .endpoint::<Logout>(M::POST, "/logout")
@@ -101,7 +100,7 @@ fn routes() -> Routes {
         .command::<UnlockSeat>(M::DELETE, "/seat-types/{seatTypeId}/lock")
         .command::<ExtendLock>(M::POST, "/seat-types/{seatTypeId}/lock/extend");
 
-    let bookings = Routes::new("Bookings", "/api/v1/bookings", BOOKINGS)
+    let bookings = Routes::new("Bookings", "/api/v1/bookings", PAYMENTS)
         .command::<CreateBooking>(M::POST, "/create")
         .endpoint::<ListBookings>(M::GET, "/my-bookings")
         .endpoint::<GetBooking>(M::GET, "/{booking_id}")
@@ -166,9 +165,9 @@ pub(crate) fn policies() -> Policies {
     routes().policies(&[
         ("/api/v1", Policy::API),
         ("/admin", Policy::PAGES),
-        ("/account", PERSONAL),
-        ("/socket.io", Policy::NONE.with(Priority::Buy, Priority::Buy)),
-        ("/scan", Policy::API.with(Priority::Pay, Priority::Pay)),
+        ("/account", PERSONAL.entrance()),
+        ("/socket.io", Policy::NONE.with(Priority::Buy, Priority::Buy).entrance()),
+        ("/scan", Policy::API.with(Priority::Pay, Priority::Pay).entrance()),
     ])
 }
 

@@ -3,23 +3,32 @@
 //! metric than that of the gate.
 
 use axum::{
-    extract::Request,
+    extract::{FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
+use http::HeaderMap;
+use nexus_common::door::keys::Token;
 
 use super::{
     layers::{Answer, Layer},
     request_log::{REQUEST_ID, request_id, write_failure},
 };
 use crate::{
-    admission::Gate,
-    http::{api_error::ApiError, body_limits::leave_unread, policy::Policies},
+    admission::Asker,
+    app::App,
+    auth::caller::bearer,
+    http::{
+        api_error::ApiError,
+        body_limits::{gather, leave_unread},
+        client_ip::ClientIp,
+        policy::Policies,
+    },
     socketio::upgrade::session,
 };
 
 /// Lets the requests in that the policies of their paths have a priority for.
 pub(crate) struct Admit {
-    pub(crate) gate: Gate,
+    pub(crate) app: App,
     pub(crate) policies: Policies,
 }
 
@@ -27,14 +36,21 @@ impl Layer for Admit {
     async fn around(&self, request: Request, inner: &impl Answer) -> Response {
         let path = request.uri().path();
         let policy = self.policies.of(path);
-        let Some(priority) = policy.priority(request.method()) else {
+        let Some(mut priority) = policy.priority(request.method()) else {
             return inner.answer(request).await;
         };
         // A session's requests wait on purpose.
         if path.starts_with("/socket.io") && session(request.uri()).is_some() {
             return inner.answer(request).await;
         }
-        match self.gate.admit(priority).await {
+        let (mut parts, body) = request.into_parts();
+        let Ok(address) = ClientIp::from_request_parts(&mut parts, &self.app).await;
+        if priority < policy.unknown && !is_known(&parts.headers, &self.app) {
+            priority = policy.unknown;
+        }
+        let body = gather(&parts.headers, body, policy.longest_body).await;
+        let request = Request::from_parts(parts, body);
+        match self.app.gate.admit(Asker { from: address.network(), priority }).await {
             Ok(admitted) => admitted.serve(inner.answer(request)).await,
             Err(error) => {
                 let failure = ApiError::from(error);
@@ -47,4 +63,13 @@ impl Layer for Admit {
             }
         }
     }
+}
+
+/// Whether a request comes from an account or a scanner, as far as this process can tell alone: the
+/// token may have been revoked meanwhile.
+fn is_known(headers: &HeaderMap, app: &App) -> bool {
+    bearer(headers).is_some_and(|token| match Token::parse(token) {
+        Some(key) => app.known_scanners.contains(&key),
+        None => app.signer.verify_access(token).is_ok(),
+    })
 }

@@ -13,7 +13,11 @@ mod rate_limits;
 mod request_log;
 mod shutdown;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use axum::middleware;
@@ -24,6 +28,7 @@ use nexus_common::{
     observability::metrics,
     storage::postgres::bounded,
 };
+use sqlx::Connection;
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -98,7 +103,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .within(CatchPanic)
         .within(ports::Keep)
         .within(request_log::Log(policies.clone()))
-        .within(Admit { gate: app.gate.clone(), policies: policies.clone() })
+        .within(Admit { app: app.clone(), policies: policies.clone() })
         .within(cors::cors(&origins))
         .within(cors::EmptyPreflight)
         .within(headers::Protect {
@@ -136,6 +141,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
             tokio::join!(accept(listener, public), for_operators);
         })
     };
+    tokio::spawn(time_database(app.clone()));
     if measured {
         tokio::spawn(sample(app.clone()));
     }
@@ -173,6 +179,29 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.listen(BACKLOG)
     };
     listen().with_context(|| format!("cannot listen on {address}"))
+}
+
+/// How often it is measured how long PostgreSQL takes to answer.
+const TIME_DATABASE_EVERY: Duration = Duration::from_secs(1);
+
+/// Measures how far away PostgreSQL is, which [`admission`](crate::admission) must not take for
+/// load.
+async fn time_database(app: App) {
+    loop {
+        tokio::time::sleep(TIME_DATABASE_EVERY).await;
+        // Nobody waits for it.
+        let (_, served, _) = app.gate.load();
+        if served == 0 {
+            continue;
+        }
+        // If it cannot be asked, somebody else says so.
+        if let Ok(mut conn) = app.db.acquire().await {
+            let asked = Instant::now();
+            if bounded(async { Ok(conn.ping().await?) }).await.is_ok() {
+                app.gate.database_answered(asked.elapsed());
+            }
+        }
+    }
 }
 
 /// How often values that no event reports are measured.

@@ -26,6 +26,7 @@ use super::{
     server::Socket,
 };
 use crate::{
+    admission::Asker,
     app::App,
     http::{
         client_ip::ClientIp,
@@ -41,12 +42,31 @@ use crate::{
 pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
     // Undefined commands get no answer.
     let Some(entry) = COMMANDS.iter().find(|entry| entry.name == message.name) else { return };
-    match app.gate.admit(entry.priority).await {
+    let Some(address) = socket.req_parts().extensions.get::<ClientIp>().copied() else { return };
+    let is_known = socket.extensions.get::<Identity>().is_some_and(|identity| identity.is_valid());
+    let priority = if is_known { entry.priority } else { Priority::Browse };
+    // What has come before its socket was turned away is turned away with it, without waiting once
+    // more.
+    let is_late = socket.extensions.get::<TurnedAway>().is_some_and(|at| message.came <= at.0);
+    let admitted = match is_late {
+        true => Err(app.gate.turn_away(priority)),
+        false => app.gate.admit(Asker { from: address.network(), priority }).await,
+    };
+    match admitted {
         Ok(admitted) => admitted.serve(serve(entry, socket, message, app)).await,
         // As cheaply as a request: no line, no trace.
-        Err(error) => drop(respond(socket, message, Err(error))),
+        Err(error) => {
+            if !is_late {
+                socket.extensions.insert(TurnedAway(Instant::now()));
+            }
+            let _ = respond(socket, message, Err(error));
+        }
     }
 }
+
+/// When a socket was last turned away.
+#[derive(Clone)]
+struct TurnedAway(Instant);
 
 async fn serve(entry: &Entry, socket: &Socket, message: Message, app: &App) {
     let started = Instant::now();
@@ -102,7 +122,7 @@ static COMMANDS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         command::<DeleteSeatType>(Priority::Buy),
         command::<LockSeat>(Priority::Buy),
         command::<LockSeats>(Priority::Buy),
-        command::<ExtendLock>(Priority::Buy),
+        command::<ExtendLock>(Priority::Pay),
         command::<UnlockSeat>(Priority::Buy),
         command::<CreateBooking>(Priority::Pay),
         command::<ConfirmBooking>(Priority::Pay),

@@ -17,6 +17,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Whether its time has not come yet; it may have been revoked.
+    pub(super) fn is_valid(&self) -> bool {
+        self.expires_at > Utc::now()
+    }
+
     /// Begins or ends what the socket hears as its user's, depending on its token. If the token
     /// cannot be looked up, that also ends, and false means that the socket must be checked again.
     pub(crate) async fn recheck(&self, socket: &Socket, app: &App) -> bool {

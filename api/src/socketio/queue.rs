@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use futures_util::future::BoxFuture;
@@ -38,6 +39,7 @@ pub(super) struct Message {
     pub(super) payload: Value,
     /// Answers the client's callback, if it gave one.
     pub(super) ack: AckSender,
+    pub(super) came: Instant,
 }
 
 /// Serves a command.
@@ -171,7 +173,7 @@ impl FromMessageParts<LocalAdapter> for Queued {
         let Ok(ack) = AckSender::from_message_parts(socket, message, ack_id);
         let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
         let Some(queue) = socket.extensions.get::<Queue>() else { return Ok(Queued::Yes) };
-        let command = Message { name, payload, ack };
+        let command = Message { name, payload, ack, came: Instant::now() };
         let is_defined = command.name.len() <= LONGEST_NAME;
         Ok(match queue.0.limiter.step() {
             Step::Taken | Step::Refused(_) if !is_defined => Queued::Yes,

@@ -113,7 +113,7 @@ fn describe() {
     );
     describe_counter!(
         REQUESTS_TURNED_AWAY,
-        "Requests and commands that were told to come again because there was too much to do, by priority: pay, buy, browse"
+        "Requests and commands that were told to come again because there was too much to do, by priority: pay, buy, enter, browse"
     );
     describe_counter!(
         READ_GROUPS,

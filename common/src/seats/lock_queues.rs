@@ -36,6 +36,9 @@ const ATTEMPTS: u32 = 5;
 /// Requests that may wait in all, and for one event; further ones are told to come back.
 const WAITING: usize = 10_000;
 const WAITING_FOR_ONE: usize = 5_000;
+/// The same for an event whose inventory another transaction holds: its callers get nothing for
+/// their patience.
+const WAITING_FOR_HELD: usize = 200;
 /// How long an event steps back while another transaction holds its inventory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,8 +57,25 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct Queues {
     /// Each event in the map has a task.
-    events: HashMap<EventId, VecDeque<Waiting>>,
+    events: HashMap<EventId, Line>,
     waiting: usize,
+}
+
+/// Those who wait for one event.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    /// How many are being written, and wait on if they cannot be.
+    in_hand: usize,
+    /// Whether its inventory was held when it was last tried to write them.
+    is_held: bool,
+}
+
+impl Line {
+    fn is_full(&self) -> bool {
+        let most = if self.is_held { WAITING_FOR_HELD } else { WAITING_FOR_ONE };
+        self.waiting.len() + self.in_hand >= most
+    }
 }
 
 impl Writer {
@@ -77,10 +97,10 @@ impl Writer {
             return false;
         }
         match queues.events.entry(event) {
-            Entry::Occupied(queue) if queue.get().len() >= WAITING_FOR_ONE => return false,
-            Entry::Occupied(mut queue) => queue.get_mut().push_back((request, reply)),
+            Entry::Occupied(line) if line.get().is_full() => return false,
+            Entry::Occupied(mut line) => line.get_mut().waiting.push_back((request, reply)),
             Entry::Vacant(place) => {
-                place.insert(VecDeque::from([(request, reply)]));
+                place.insert(Line { waiting: [(request, reply)].into(), ..Line::default() });
                 tokio::spawn(self.clone().write_groups(event));
             }
         }
@@ -101,7 +121,7 @@ impl Writer {
                     self.put_back(event, unwritten);
                     sleep(PAUSE).await;
                 }
-                _ => {}
+                _ => self.written(event),
             }
         }
     }
@@ -110,11 +130,11 @@ impl Writer {
     /// queue.
     fn take(&self, event: EventId) -> Option<Vec<Waiting>> {
         let mut queues = self.queues();
-        let queue = queues.events.get_mut(&event)?;
-        let waiting = queue.len();
+        let line = queues.events.get_mut(&event)?;
+        let waiting = line.waiting.len();
         let mut group = Vec::new();
         while group.len() < GROUP
-            && let Some((request, reply)) = queue.pop_front()
+            && let Some((request, reply)) = line.waiting.pop_front()
         {
             // Some callers may have gone: a lock that its caller does not hear of would only block
             // the seat.
@@ -122,7 +142,8 @@ impl Writer {
                 group.push((request, reply));
             }
         }
-        let taken = waiting - queue.len();
+        let taken = waiting - line.waiting.len();
+        line.in_hand = group.len();
         if group.is_empty() {
             queues.events.remove(&event);
         }
@@ -134,8 +155,18 @@ impl Writer {
     fn put_back(&self, event: EventId, group: Vec<Waiting>) {
         let mut queues = self.queues();
         queues.waiting += group.len();
-        let queue = queues.events.entry(event).or_default();
-        group.into_iter().rev().for_each(|waiting| queue.push_front(waiting));
+        let line = queues.events.entry(event).or_default();
+        line.is_held = true;
+        line.in_hand = 0;
+        group.into_iter().rev().for_each(|waiting| line.waiting.push_front(waiting));
+    }
+
+    /// Notes that a group is written, so that the event's inventory is not held any more.
+    fn written(&self, event: EventId) {
+        if let Some(line) = self.queues().events.get_mut(&event) {
+            line.is_held = false;
+            line.in_hand = 0;
+        }
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use nexus_sandbox::providers::{Fault, Target};
-use nexus_tests::{Client, Event, SOON, Stack, eventually, json, metrics::Metrics, seen};
+use nexus_tests::{Client, Event, Response, SOON, Stack, eventually, json, metrics::Metrics, seen};
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
@@ -37,14 +37,26 @@ type Refusals = Arc<Mutex<Vec<(u16, String, u64)>>>;
 
 /// More clients than are served at once look at an event, over and over, while this lives.
 fn crowd(client: &Client, event: &Event, refusals: &Refusals) -> JoinSet<()> {
+    let path = format!("/events/{}", event.id);
+    crowd_of(client, refusals, move |client| {
+        let path = path.clone();
+        async move { client.get(&path).await }
+    })
+}
+
+/// More clients than are served at once ask for something, over and over, while this lives.
+fn crowd_of<F: Future<Output = Response> + Send + 'static>(
+    client: &Client,
+    refusals: &Refusals,
+    ask: impl Fn(Client) -> F + Clone + Send + Sync + 'static,
+) -> JoinSet<()> {
     let mut crowd = JoinSet::new();
     for _ in 0..4 * FEW {
-        let (client, path, refusals) =
-            (client.clone(), format!("/events/{}", event.id), refusals.clone());
+        let (client, ask, refusals) = (client.clone(), ask.clone(), refusals.clone());
         crowd.spawn(async move {
             loop {
-                let response = client.get(&path).await;
-                if response.status == 200 {
+                let response = ask(client.clone()).await;
+                if response.status != 503 {
                     continue;
                 }
                 let after = response.headers["retry-after"].to_str().unwrap().parse().unwrap();
@@ -109,6 +121,94 @@ async fn who_is_too_many_is_told_to_come_again_each_at_another_time() {
 }
 
 #[tokio::test]
+async fn who_shows_no_token_is_no_more_urgent_than_who_looks_around() {
+    let stack = small().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let refusals = Refusals::default();
+    let held = hold_events(&stack).await;
+    let looking = crowd(&stack.anonymous(), &event, &refusals);
+    until_refused(&refusals, 10).await;
+    let forger = stack.anonymous().with_token(1, "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VySWQiOjF9.AAAA");
+    let forging = crowd_of(&forger, &refusals, |client| async move {
+        client.post("/payments/create-order", json!({})).await
+    });
+    let page = Metrics::until(&stack.metrics_urls()["api"], "refusals", |page| {
+        let browse = r#"nexus_requests_turned_away_total{priority="browse"}"#;
+        page.value(browse).is_some_and(|count| count >= 500.0)
+    })
+    .await;
+    let pay = r#"nexus_requests_turned_away_total{priority="pay"}"#;
+    assert_eq!(page.value(pay), Some(0.0));
+    // Who is known gets the next place that is free, whoever else waits.
+    eventually("a place", SOON, async || {
+        let answer = organiser.get("/auth/me").await;
+        seen(answer.status == 200, answer)
+    })
+    .await;
+    held.rollback().await.unwrap();
+    drop((looking, forging));
+}
+
+#[tokio::test]
+async fn an_event_that_is_held_keeps_few_waiting_and_tells_the_others_to_come_again() {
+    let stack = Stack::builder().workers([]).without_limits().start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 500)]).await;
+    let buyers = stack.users(25).await;
+    let mut held = stack.db.begin().await.unwrap();
+    sqlx::query("SELECT FROM event_inventory WHERE event_id = $1 FOR UPDATE")
+        .bind(event.id)
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let mut waiting = JoinSet::new();
+    for (number, buyer) in buyers.iter().cycle().take(250).enumerate() {
+        let (buyer, event) = (buyer.clone(), event.clone());
+        let label = format!("V{number}");
+        waiting.spawn(async move { buyer.lock(&event, "VIP", &label).await });
+    }
+    let late = &buyers[0];
+    eventually("a refusal at once", SOON, async || {
+        let asked = late.lock(&event, "VIP", "V499");
+        let answer = tokio::time::timeout(Duration::from_millis(500), asked).await;
+        let is_refused = answer.as_ref().is_ok_and(|answer| {
+            answer.status == 503 && answer.body["error"]["code"] == "overloaded"
+        });
+        seen(is_refused, answer)
+    })
+    .await
+    .expect("in time");
+    held.rollback().await.unwrap();
+    let answers = waiting.join_all().await;
+    let won = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(won >= 200, "{won}");
+}
+
+#[tokio::test]
+async fn fewer_are_served_at_once_while_nothing_is_answered_and_more_again_when_it_is() {
+    let stack = Stack::builder()
+        .workers([])
+        .measured()
+        .without_limits()
+        .env("HTTP_LATENCY_TARGET_MS", 400)
+        .env("HTTP_MAX_REQUESTS", 2 * FEW)
+        .start()
+        .await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let refusals = Refusals::default();
+    let held = hold_events(&stack).await;
+    let crowd = crowd(&stack.anonymous(), &event, &refusals);
+    let metrics = &stack.metrics_urls()["api"];
+    let limit = |page: &Metrics| page.value("nexus_requests_limit").unwrap_or(f64::NAN);
+    Metrics::until(metrics, "fewer", |page| limit(page) == FEW as f64).await;
+    held.rollback().await.unwrap();
+    Metrics::until(metrics, "more", |page| limit(page) > FEW as f64).await;
+    drop(crowd);
+}
+
+#[tokio::test]
 async fn a_command_over_a_socket_is_told_to_come_again_like_a_request() {
     let stack = small().await;
     let organiser = stack.user().await;
@@ -126,6 +226,12 @@ async fn a_command_over_a_socket_is_told_to_come_again_like_a_request() {
     .await;
     assert_eq!(refused["success"], false);
     assert!((2..=10).contains(&refused["retryAfter"].as_u64().unwrap()), "{refused}");
+    // Those that come together are turned away together: none waits for the one before it.
+    let payload = [json!({ "eventId": event.id })];
+    let commands = (0..50).map(|_| socket.call("leave_event", &payload));
+    let answers = futures_util::future::join_all(commands).await;
+    let refused = answers.iter().filter(|answer| answer["code"] == "overloaded").count();
+    assert!(refused >= 40, "{answers:?}");
     held.rollback().await.unwrap();
     drop(crowd);
 }
@@ -194,4 +300,35 @@ async fn clients_that_send_slowly_take_nobodys_place() {
         wire.send(" ".repeat(99)).await;
         wire.response().await.expect("an answer").failed(400, "malformed_json");
     }
+}
+
+#[tokio::test]
+async fn who_has_sent_slowly_is_not_let_in_before_those_who_wait() {
+    let stack = small().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 * FEW {
+        let mut wire = stack.wire().await;
+        wire.send(
+            "POST /api/v1/auth/check-unique-username HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",
+        )
+        .await;
+        slow.push(wire);
+    }
+    let refusals = Refusals::default();
+    let held = hold_events(&stack).await;
+    let crowd = crowd(&stack.anonymous(), &event, &refusals);
+    until_refused(&refusals, 50).await;
+    for wire in &mut slow {
+        wire.send(" ".repeat(99)).await;
+    }
+    let mut refused = 0;
+    for mut wire in slow {
+        let answer = wire.response().await.expect("an answer");
+        refused += usize::from(answer.status == 503);
+    }
+    assert!(refused >= FEW, "{refused}");
+    held.rollback().await.unwrap();
+    drop(crowd);
 }
