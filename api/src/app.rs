@@ -38,6 +38,7 @@ use nexus_common::{
         ids::{BookingId, EventId, UserId},
         visibility::Viewer,
     },
+    waiting_rooms::tokens::AdmissionKeys,
 };
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -49,6 +50,7 @@ use crate::{
     reads::Reads,
     seat_maps::SeatMaps,
     socketio::{delivery::Everyone, gaps},
+    waiting_rooms::WaitingRooms,
 };
 
 /// Shared by all requests and sockets. Cheap to clone.
@@ -89,6 +91,7 @@ pub(crate) struct AppState {
     counts: Coalesced<Everyone>,
     pub(crate) reads: Reads,
     pub(crate) seat_maps: SeatMaps,
+    pub(crate) waiting_rooms: WaitingRooms,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
     /// Without it, new passwords are compared with the bundled list only.
@@ -138,10 +141,11 @@ impl AppState {
             most_unpaid: unpaid.bookings,
             chargeable: settings.chargeable,
         };
+        let gate = Gate::new(settings.http.max_requests, settings.http.latency_target);
         let locking = lock::Terms { valid: deadlines.lock, unpaid };
         Ok(Arc::new(AppState {
             terms,
-            gate: Gate::new(settings.http.max_requests, settings.http.latency_target),
+            gate: gate.clone(),
             bookings: creation::creator(db.clone(), terms),
             orders: orders::recorder(db.clone()),
             inbox: webhooks::inbox(db.clone()),
@@ -171,6 +175,11 @@ impl AppState {
             making_files: half_of_the_cores(),
             drawing: half_of_the_cores(),
             reads: Reads::new(&db),
+            waiting_rooms: WaitingRooms::new(
+                &db,
+                gate,
+                AdmissionKeys::new(&settings.tokens, settings.admission_keys.clone())?,
+            ),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
             followers: Followers::new(cache.clone(), seats.clone()),
             counts: seats,

@@ -18,6 +18,7 @@ mod seat_maps;
 mod server;
 mod socketio;
 mod spec;
+mod waiting_rooms;
 
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ use nexus_common::{
 };
 
 use self::{
-    cli::{accounts, ticket_keys},
+    cli::{accounts, ticket_keys, waiting_rooms as rooms},
     spec::Documents,
 };
 
@@ -52,6 +53,9 @@ enum Command {
     /// The keys that sign tickets.
     #[command(subcommand)]
     TicketKeys(ticket_keys::Command),
+    /// Let the buyers of an event wait for their turn.
+    #[command(subcommand)]
+    WaitingRoom(rooms::Command),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the AsyncAPI document.
@@ -76,6 +80,7 @@ pub async fn main() -> ExitCode {
         Command::Migrate => run_migrate().await,
         Command::Operator(command) => accounts::run(command).await,
         Command::TicketKeys(command) => ticket_keys::run(command).await,
+        Command::WaitingRoom(command) => rooms::run(command).await,
         Command::Openapi => print(documents().openapi()),
         Command::Asyncapi => print(documents().asyncapi()),
         Command::CheckConfig { list: true } => {

@@ -83,6 +83,8 @@ text_enum! {
         TicketTransferred = "ticket_transferred",
         TransferEnded = "transfer_ended",
         HoldersListed = "holders_listed",
+        WaitingRoomAnnounced = "waiting_room_announced",
+        WaitingRoomChanged = "waiting_room_changed",
     }
 }
 

@@ -7,8 +7,14 @@
 use std::{error::Error as StdError, ops::RangeInclusive, time::Duration};
 
 use crate::types::{
-    feature::Feature, invalid::Invalid, money::Paise, puzzle::Puzzle, statuses::BookingStatus,
-    time::in_words, usage::Usage,
+    feature::Feature,
+    ids::EventId,
+    invalid::Invalid,
+    money::Paise,
+    puzzle::Puzzle,
+    statuses::{BookingStatus, RoomState},
+    time::in_words,
+    usage::Usage,
 };
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -245,6 +251,23 @@ pub enum Error {
     #[error("This key has been revoked: sign tickets with another one")]
     TicketKeyRevoked,
 
+    // Waiting rooms.
+    /// The event has a waiting room, and the user has not been called.
+    #[error("Please wait for your turn.")]
+    QueueRequired(EventId),
+    #[error("This event has no waiting room")]
+    WaitingRoomNotFound,
+    #[error("You are not in this waiting room")]
+    VisitorNotFound,
+    #[error("This event has a waiting room already")]
+    WaitingRoomExists,
+    #[error("The waiting room is {0}")]
+    WaitingRoomIs(RoomState),
+    #[error("Please verify your e-mail address or your phone number first")]
+    ContactNotVerified,
+    #[error("Nothing has been drawn yet")]
+    DrawNotFound,
+
     // Payments.
     #[error("Booking not found or you don't have permission to pay for this booking")]
     BookingNotPayable,
@@ -430,6 +453,13 @@ impl Error {
             Error::CheckInNotFound => (NotFound, "check_in_not_found"),
             Error::CheckInUndone => (Conflict, "check_in_undone"),
             Error::TicketKeyRevoked => (Conflict, "ticket_key_revoked"),
+            Error::QueueRequired(_) => (Kind::Forbidden, "queue_required"),
+            Error::WaitingRoomNotFound => (NotFound, "waiting_room_not_found"),
+            Error::VisitorNotFound => (NotFound, "visitor_not_found"),
+            Error::WaitingRoomExists => (Conflict, "waiting_room_exists"),
+            Error::WaitingRoomIs(_) => (Conflict, "waiting_room_state"),
+            Error::ContactNotVerified => (Kind::Forbidden, "contact_not_verified"),
+            Error::DrawNotFound => (NotFound, "draw_not_found"),
             Error::RateLimited(_) => (TooMany, "rate_limited"),
             Error::WorkNeeded { .. } => (TooMany, "proof_of_work_needed"),
             Error::IdempotencyInFlight | Error::RequestInFlight => {
@@ -520,6 +550,14 @@ impl Error {
             _ => self.usage()?.seconds_until_room(),
         };
         Some(seconds.try_into().unwrap_or(u32::MAX))
+    }
+
+    /// The event whose waiting room the caller has to go to.
+    pub fn queue(&self) -> Option<EventId> {
+        match self {
+            Error::QueueRequired(event) => Some(*event),
+            _ => None,
+        }
     }
 
     /// What may be solved instead of waiting.

@@ -12,6 +12,7 @@
 //! - [`accounts`], [`events`], [`seats`], [`tickets`], [`ledger`], [`bookings`], [`payments`] –
 //!   what Nexus is about: each its types, rules, SQL and broadcasts
 //! - [`door`] – who comes in
+//! - [`waiting_rooms`] – who may buy now, and who is next
 //! - [`idempotency`], [`books`], [`retention`] – what concerns several of them
 //!
 //! Verbs take the caller's connection (`freeing::free(&mut tx, …)`), so that the caller decides
@@ -40,6 +41,7 @@ pub mod storage;
 pub mod tickets;
 pub mod tls;
 pub mod types;
+pub mod waiting_rooms;
 
 pub use error::{Error, Result};
 

@@ -34,12 +34,14 @@ pub struct Removed {
     pub unpaid_holds: u64,
     pub offers: u64,
     pub holders: u64,
+    pub visitors: u64,
+    pub waiting_rooms: u64,
 }
 
 /// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks,
 /// unpaid holds, alerts, messages that could not be sent and rows of the audit log, empties the
-/// bodies of old webhooks, and ends offers of tickets that nobody has accepted in time, at most
-/// 10,000 of each per call. Where a row can be used anew between the look and the lock, the
+/// bodies of old webhooks, ends offers of tickets that nobody has accepted in time, and removes
+/// waiting rooms of events that are long over, at most 10,000 of each per call. Where a row can be used anew between the look and the lock, the
 /// statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let sessions = sqlx::query!(
@@ -179,6 +181,21 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     .execute(&mut *conn)
     .await?;
     let holders = forget_holders(conn).await?;
+    let visitors = sqlx::query!(
+        "WITH old AS MATERIALIZED (
+             SELECT r.event_id FROM waiting_rooms r CROSS JOIN LATERAL (SELECT end_date FROM events WHERE id = r.event_id OFFSET 0) e
+             WHERE e.end_date < now() - interval '30 days' AND EXISTS (SELECT 1 FROM waiting_room_visitors v WHERE v.event_id = r.event_id) LIMIT 1)
+         DELETE FROM waiting_room_visitors WHERE event_id = (SELECT event_id FROM old)
+             AND user_id = ANY (ARRAY(SELECT user_id FROM waiting_room_visitors WHERE event_id = (SELECT event_id FROM old) LIMIT 10000))"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let waiting_rooms = sqlx::query!(
+        "DELETE FROM waiting_rooms r USING events e WHERE e.id = r.event_id AND e.end_date < now() - interval '30 days'
+             AND NOT EXISTS (SELECT 1 FROM waiting_room_visitors v WHERE v.event_id = r.event_id)"
+    )
+    .execute(&mut *conn)
+    .await?;
     // The schema lets only such a transaction remove rows.
     let mut tx = conn.begin().await?;
     sqlx::query!("SELECT set_config('nexus.audit_retention', 'on', TRUE)")
@@ -212,6 +229,8 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         unpaid_holds: unpaid_holds.rows_affected(),
         offers: offers.rows_affected(),
         holders,
+        visitors: visitors.rows_affected(),
+        waiting_rooms: waiting_rooms.rows_affected(),
     })
 }
 

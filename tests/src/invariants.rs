@@ -56,8 +56,8 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("no job has died", "SELECT id, kind, payload, attempt, errors FROM jobs WHERE state = 'dead'"),
 ];
 
-/// The sweep and the reconciler's look, jobs that never end.
-pub const ENDLESS: &str = "kind IN ('sweep_expired', 'reconcile_orders')";
+/// The sweep, the calls of waiting rooms and the reconciler's look, jobs that never end.
+pub const ENDLESS: &str = "kind IN ('sweep_expired', 'call_visitors', 'reconcile_orders')";
 
 /// Jobs of these queues that are to be done. A job that is planned for later and has never failed
 /// may stay, and so may one that never ends.

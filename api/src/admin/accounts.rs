@@ -83,7 +83,7 @@ fn accounts_page(admin: &Admin, about: &str, accounts: &[Holder], event: Option<
     page(
         admin,
         "Accounts and events",
-        false,
+        None,
         &html! {
             form.filter method="get" action="/admin/accounts" {
                 label { "Account or event" input name="about" value=(about) placeholder="7, asha@…, +91…, event 12" size="40" required; }
@@ -121,7 +121,8 @@ fn event_facts(admin: &Admin, event: &Known) -> Markup {
     let action = |what: &str| format!("/admin/events/{}/{what}", event.id);
     html! {
         dl {
-            dt { "Event" } dd { (event.id) ", " (event.name) " · " a href={ "/admin/audit?about=event+" (event.id) } { "its audit log" } }
+            dt { "Event" } dd { (event.id) ", " (event.name) " · " a href={ "/admin/audit?about=event+" (event.id) } { "its audit log" }
+                " · " a href={ "/admin/waiting-rooms/" (event.id) } { "its waiting room" } }
             dt { "Organiser" } dd { a href={ "/admin/accounts?about=" (event.organiser) } { (event.organiser) } }
             dt { "Status" } dd { (event.status) }
             dt { "Taken down" } dd { (at(event.taken_down_at)) }

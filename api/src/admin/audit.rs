@@ -65,7 +65,7 @@ fn audit_page(admin: &Admin, about: &str, action: Option<Action>, rows: &[Entry]
     page(
         admin,
         "Audit log",
-        false,
+        None,
         &html! {
             form.filter method="get" action="/admin/audit" {
                 label { "About" input name="about" value=(about) placeholder="7, event 12, job …"; }

@@ -19,7 +19,7 @@ pub(super) fn list(admin: &Admin, filter: &Filter, jobs: &[JobRow]) -> Markup {
     page(
         admin,
         title,
-        false,
+        None,
         &html! {
             (filters(filter))
             @if jobs.is_empty() {
@@ -79,7 +79,7 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
     page(
         admin,
         &job.kind,
-        false,
+        None,
         &html! {
             div.actions { span.state.(job.state) { (job.state) } (actions(admin, job)) }
             dl {

@@ -1,8 +1,7 @@
 //! The operators' pages: queues, throughput, failures, dead letters with their history, payments
-//! that need attention, accounts and events that have to be stopped, the audit log, and the actions
-//! on them. Rendered here, for admins and, but for the actions, auditors, without a line of script.
-//! Their data and actions are those of `nexus_common::jobs::admin` and
-//! `nexus_common::ledger::alerts`, which `nexus-jobs` uses, too.
+//! that need attention, accounts and events that have to be stopped, waiting rooms, the audit log, and
+//! the actions on them. Rendered here, for admins and, but for the actions, auditors, without a line
+//! of script. Their data and actions are those of `nexus_common`, which the command line uses, too.
 
 mod accounts;
 mod audit;
@@ -13,6 +12,7 @@ mod overview;
 mod pages;
 mod payments;
 pub(crate) mod session;
+mod waiting_rooms;
 
 use axum::{
     Router,
@@ -67,6 +67,9 @@ pub(crate) fn routes() -> Router<App> {
         .route("/accounts/{id}/reinstate", post(accounts::reinstate))
         .route("/events/{id}/take-down", post(accounts::take_down))
         .route("/events/{id}/restore", post(accounts::restore))
+        .route("/waiting-rooms", get(waiting_rooms::list))
+        .route("/waiting-rooms/{id}", get(waiting_rooms::show))
+        .route("/waiting-rooms/{id}/{act}", post(waiting_rooms::act))
         .route("/audit", get(audit::show))
         .route("/ledger.csv", get(ledger::export))
         .route("/style.css", get(html::style))

@@ -25,7 +25,7 @@ pub(super) fn page(
     framed(
         admin,
         "Queues",
-        true,
+        Some("/admin"),
         &html! {
             @if let Some(jobs) = did.retried { p.notice role="status" { "Due again: " (jobs) "." } }
             @if let Some(jobs) = did.discarded { p.notice role="status" { "Discarded: " (jobs) "." } }
@@ -148,7 +148,7 @@ pub(super) fn discard(admin: &Admin, kind: &str, jobs: i64) -> Markup {
     framed(
         admin,
         "Discard all",
-        false,
+        None,
         &html! {
             p { "Discard all " (jobs) " dead letters of the kind " b { (kind) } "? Nobody will do their work, unless each is retried before it is pruned." }
             div.actions {

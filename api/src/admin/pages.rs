@@ -11,8 +11,8 @@ use super::operator::Admin;
 /// The query of a page that the browser loads again by itself, which keeps no session open.
 pub(super) const BY_ITSELF: &str = "again";
 
-/// A page for an operator. With `refresh`, the browser loads it again every few seconds.
-pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) -> Markup {
+/// A page for an operator. The browser loads the path in `refresh`, its own, every few seconds.
+pub(super) fn page(admin: &Admin, title: &str, refresh: Option<&str>, content: &Markup) -> Markup {
     let links = html! {
         nav {
             a href="/admin" { "Queues" }
@@ -22,20 +22,21 @@ pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) 
             a href="/admin/ledger.csv" { "Ledger" }
             a href="/admin/audit" { "Audit" }
             a href="/admin/accounts" { "Accounts" }
+            a href="/admin/waiting-rooms" { "Waiting rooms" }
             (posting(admin, "/admin/logout", &html! { button.plain { "Log out" } }))
         }
     };
     frame(title, refresh, &links, &html! { main { h1 { (title) } (content) } })
 }
 
-fn frame(title: &str, refresh: bool, links: &Markup, content: &Markup) -> Markup {
+fn frame(title: &str, refresh: Option<&str>, links: &Markup, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                @if refresh { meta http-equiv="refresh" content={ "5; url=/admin?" (BY_ITSELF) }; }
+                @if let Some(path) = refresh { meta http-equiv="refresh" content={ "5; url=" (path) "?" (BY_ITSELF) }; }
                 title { (title) " · Nexus" }
                 link rel="stylesheet" href="/admin/style.css";
             }
@@ -61,13 +62,13 @@ pub(super) fn log_in(problem: Option<&str>) -> Markup {
             }
         }
     };
-    frame("Log in", false, &html! {}, &content)
+    frame("Log in", None, &html! {}, &content)
 }
 
 /// Says what was not done, and why.
 pub(super) fn refusal(why: &str) -> Markup {
     let content = html! { main.narrow { h1 { "Not done" } p role="alert" { (why) } p { a href="/admin" { "To the queues" } } } };
-    frame("Not done", false, &html! {}, &content)
+    frame("Not done", None, &html! {}, &content)
 }
 
 /// Asks for a code before what concerns many at once, and sends the form's fields again.
@@ -81,7 +82,7 @@ pub(super) fn ask_for_code(
     page(
         admin,
         "Is it still you?",
-        false,
+        None,
         &html! {
             @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
             p { "This concerns many at once, and takes a fresh code." }

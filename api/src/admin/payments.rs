@@ -60,7 +60,7 @@ fn story_page(admin: &Admin, about: &str, story: Option<&Story>) -> Markup {
     page(
         admin,
         "Payments",
-        false,
+        None,
         &html! {
             form.filter method="get" action="/admin/payments" {
                 label { "Payment, order, refund, dispute or booking"

@@ -56,6 +56,7 @@ struct Requests {
     waiting: Lines,
     /// How many requests have been turned away since the log said so, and when that was.
     turned_away: u64,
+    buyers_turned_away: u64,
     told: Option<Instant>,
 }
 
@@ -73,6 +74,7 @@ impl Gate {
             served_from: HashMap::new(),
             waiting: Lines::default(),
             turned_away: 0,
+            buyers_turned_away: 0,
             told: None,
         };
         Gate { requests: Arc::new(Mutex::new(requests)), patience: PATIENCE }
@@ -90,7 +92,7 @@ impl Gate {
     /// Counts a request or a command that is turned away. The log has a line for many of them.
     pub(crate) fn turn_away(&self, priority: Priority) -> Error {
         metrics::turned_away(priority.name(), 1);
-        let told = self.requests().to_tell();
+        let told = self.requests().count_turned_away(priority);
         if let Some((requests, limit)) = told {
             tracing::warn!(requests, limit, "turned away: there is too much to do");
         }
@@ -101,6 +103,11 @@ impl Gate {
     pub(crate) fn load(&self) -> (usize, usize, usize) {
         let requests = self.requests();
         (requests.limit.now(), requests.in_service, requests.waiting.len())
+    }
+
+    /// How many buyers have been turned away since this was last asked.
+    pub(crate) fn take_buyers_turned_away(&self) -> u64 {
+        std::mem::take(&mut self.requests().buyers_turned_away)
     }
 
     /// How long it takes just now to ask PostgreSQL anything.
@@ -180,7 +187,8 @@ impl Requests {
 
     /// One more has been turned away: how many have been since the log said so, and the limit, if
     /// it shall say so again.
-    fn to_tell(&mut self) -> Option<(u64, usize)> {
+    fn count_turned_away(&mut self, priority: Priority) -> Option<(u64, usize)> {
+        self.buyers_turned_away += u64::from(priority <= Priority::Buy);
         self.turned_away += 1;
         if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return None;

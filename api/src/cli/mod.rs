@@ -2,3 +2,4 @@
 
 pub(crate) mod accounts;
 pub(crate) mod ticket_keys;
+pub(crate) mod waiting_rooms;

@@ -10,7 +10,7 @@ use nexus_common::{
     Error,
     error::Kind,
     error::come_again,
-    types::{puzzle::Puzzle, usage::Usage},
+    types::{ids::EventId, puzzle::Puzzle, usage::Usage},
 };
 use serde_json::{Value, json};
 
@@ -27,7 +27,21 @@ pub(crate) struct ApiError {
     /// When to come again: seconds.
     pub(crate) retry_after: Option<u32>,
     /// What the caller may solve to be let past it.
-    pub(crate) puzzle: Option<Box<Puzzle>>,
+    pub(crate) way_on: Option<Box<WayOn>>,
+}
+
+/// What the caller can do instead.
+#[derive(Clone, Debug)]
+pub(crate) enum WayOn {
+    /// Solve it.
+    Puzzle(Puzzle),
+    /// Go to this event's waiting room.
+    Queue(EventId),
+}
+
+/// Where an event's waiting room is.
+pub(crate) fn queue(event: EventId) -> String {
+    format!("/api/v1/events/{event}/queue")
 }
 
 pub(crate) type Outcome<T> = Result<T, ApiError>;
@@ -46,7 +60,7 @@ impl ApiError {
             details: None,
             usage: None,
             retry_after: None,
-            puzzle: None,
+            way_on: None,
         }
     }
 
@@ -66,8 +80,10 @@ impl ApiError {
             body["error"]["limit"] = json!(usage.limit);
             body["error"]["current"] = json!(usage.used);
         }
-        if let Some(puzzle) = &self.puzzle {
-            body["error"]["puzzle"] = json!(puzzle);
+        match self.way_on.as_deref() {
+            Some(WayOn::Puzzle(puzzle)) => body["error"]["puzzle"] = json!(puzzle),
+            Some(WayOn::Queue(event)) => body["error"]["queue"] = json!(queue(*event)),
+            None => {}
         }
         if with_success {
             body["success"] = json!(false);
@@ -181,7 +197,12 @@ impl From<Error> for ApiError {
             details,
             usage: error.usage(),
             retry_after: error.retry_after(),
-            puzzle: error.puzzle().cloned().map(Box::new),
+            way_on: error
+                .puzzle()
+                .cloned()
+                .map(WayOn::Puzzle)
+                .or_else(|| error.queue().map(WayOn::Queue))
+                .map(Box::new),
         }
     }
 }

@@ -14,6 +14,7 @@ use nexus_common::{
         time_zone::TimeZone,
         visibility::{ShareCode, Viewer},
     },
+    waiting_rooms::tokens,
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -288,6 +289,14 @@ field!(
         .pattern(Some("^ *[A-Za-z0-9]{1,20} *$"))
         .description(Some("Trimmed and upper-cased; unique within its seat type."))
 );
+field!(
+    /// Whatever is no good token is the same as none.
+    AdmissionToken: String = |value| value.as_str().filter(|token| token.len() <= tokens::LONGEST).map(str::to_owned),
+    text("eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiI4IiwiYXVkIjoiZXZlbnQ6NyIsImV4cCI6MTkyNDk5MjAwMH0.c2ln")
+        .max_length(Some(tokens::LONGEST))
+        .description(Some("The admission token of an outside waiting room. Whoever has been called in ours needs none."))
+);
+
 field!(
     /// Whatever is no code is wrong, and a wrong one is the same as none.
     Code: ShareCode = |value| value.as_str().and_then(ShareCode::parse),

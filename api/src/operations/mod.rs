@@ -11,6 +11,7 @@ pub(crate) mod payments;
 pub(crate) mod seats;
 pub(crate) mod service;
 pub(crate) mod tickets;
+pub(crate) mod waiting_rooms;
 
 use std::marker::PhantomData;
 
@@ -47,7 +48,7 @@ use crate::{
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Code, Field},
+        fields::{AdmissionToken, Code, Field},
         policy::{Envelope, json_of},
     },
     reads::body::Body,
@@ -257,10 +258,19 @@ impl Call {
         Viewer { user: Some(self.user), code }
     }
 
-    /// Locks seats for the caller.
-    async fn lock(&self, code: Option<ShareCode>, selection: Selection) -> Result<WonLocks> {
+    /// Locks seats for the caller, who may have been admitted by an outside waiting room.
+    async fn lock(
+        &self,
+        code: Option<ShareCode>,
+        admission: &Option<AdmissionToken>,
+        selection: Selection,
+    ) -> Result<WonLocks> {
+        let viewer = Viewer { user: Some(self.user), code };
+        let token = admission.as_ref().and_then(AdmissionToken::read);
+        let rooms = &self.app.waiting_rooms;
+        let is_admitted = rooms.admit(selection.event, self.user, viewer, token.as_deref()).await?;
         let network = self.app.addresses.network(self.address.widest());
-        self.app.locks.lock(self.user, network, code, selection).await
+        self.app.locks.lock(self.user, network, code, is_admitted, selection).await
     }
 
     /// The share code with which the socket has joined the event.

@@ -25,6 +25,7 @@ use crate::{
         seats::*,
         service::{documents, health},
         tickets::*,
+        waiting_rooms::*,
     },
     scan_page,
     spec::{Documents, operation::Route},
@@ -35,6 +36,8 @@ const PERSONAL: Policy =
 const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
 const PAYMENTS: Policy = WITH_SUCCESS.with(Priority::Pay, Priority::Pay);
 const AT_DOOR: Policy = PERSONAL.with(Priority::Pay, Priority::Pay);
+/// Whoever waits has to be told how long, however many want to be.
+const QUEUE: Policy = PERSONAL.entrance();
 
 fn routes() -> Routes {
     use Method as M;
@@ -89,6 +92,12 @@ fn routes() -> Routes {
         .endpoint::<GetDoor>(M::GET, "/door")
         .endpoint::<GetCheckInCounts>(M::GET, "/check-ins/counts")
         .endpoint::<SearchTickets>(M::GET, "/tickets");
+
+    let waiting_rooms = Routes::beside("Waiting rooms", "/api/v1/events/{eventId}", QUEUE)
+        .endpoint::<GetQueue>(M::GET, "/queue")
+        .command::<JoinQueue>(M::POST, "/queue")
+        .command::<LeaveQueue>(M::DELETE, "/queue")
+        .endpoint::<GetDraw>(M::GET, "/queue/draw");
 
     let seats = Routes::new("Seats", "/api/v1/seats/{eventId}", Policy::API)
         .endpoint::<GetSeats>(M::GET, "")
@@ -145,6 +154,7 @@ fn routes() -> Routes {
 
     auth.and(events)
         .and(door)
+        .and(waiting_rooms)
         .and(seats)
         .and(bookings)
         .and(holders)

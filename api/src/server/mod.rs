@@ -142,6 +142,8 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         })
     };
     tokio::spawn(time_database(app.clone()));
+    let watching = app.clone();
+    tokio::spawn(async move { watching.waiting_rooms.watch().await });
     if measured {
         tokio::spawn(sample(app.clone()));
     }

@@ -33,7 +33,7 @@ use crate::{
         fields::part,
         policy::{DEADLINE, Priority},
     },
-    operations::{Call, Command, bookings::*, events::*, seats::*},
+    operations::{Call, Command, bookings::*, events::*, seats::*, waiting_rooms::*},
     spec::operation::Operation,
 };
 
@@ -127,6 +127,8 @@ static COMMANDS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         command::<CreateBooking>(Priority::Pay),
         command::<ConfirmBooking>(Priority::Pay),
         command::<CancelBooking>(Priority::Pay),
+        command::<JoinQueue>(Priority::Buy),
+        command::<LeaveQueue>(Priority::Buy),
         // Listening to fewer events needs no account.
         joining("join_event", join_spec, join),
         joining("leave_event", leave_spec, leave),

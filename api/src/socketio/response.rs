@@ -4,6 +4,7 @@ use nexus_common::{Error, Result, error::Kind};
 use serde_json::{Value, json};
 
 use super::{queue::Message, server::Socket};
+use crate::http::api_error::queue;
 
 /// `ok` or the failure's code; `None` for an undefined command.
 pub(super) type Outcome = Option<&'static str>;
@@ -20,6 +21,9 @@ pub(super) fn respond(socket: &Socket, message: Message, result: Result<Value>) 
             if let Error::Overloaded(_) = error {
                 failure["code"] = json!(error.code());
                 failure["retryAfter"] = json!(error.retry_after());
+            } else if let Some(event) = error.queue() {
+                failure["code"] = json!(error.code());
+                failure["queue"] = json!(queue(event));
             } else if is_defect {
                 tracing::error!(command = message.name, error = error.details(), "command failed");
             }

@@ -16,6 +16,8 @@ use nexus_common::{
     realtime::Payload,
     seats::broadcasts::{SeatBooked, SeatLocked, SeatUnlocked, SeatsChanged},
     tickets::broadcasts::TicketsReady,
+    types::ids::EventId,
+    waiting_rooms::broadcasts::WaitingRoomUpdate,
 };
 use serde_json::{Map, Value, json};
 
@@ -63,6 +65,7 @@ pub(super) fn document(commands: &[Operation]) -> Value {
     channel.add_broadcast::<SeatBooked>();
     channel.add_broadcast::<SeatsChanged>();
     channel.add_broadcast::<SeatCounts>();
+    channel.add_broadcast::<WaitingRoomUpdate>();
     channel.add_broadcast::<BookingCreated>();
     channel.add_broadcast::<BookingConfirmed>();
     channel.add_broadcast::<BookingCancelled>();
@@ -118,10 +121,7 @@ impl Channel {
         let about_response =
             format!("What became of `{name}`. Failures, among others:\n\n{}", failures.join("\n"));
         self.add_message(name, command.summary, payload);
-        self.add_message(
-            &response,
-            &about_response,
-            json!({ "oneOf": [
+        let mut responses = vec![
             exactly(json!({ "success": { "const": true }, "data": data })),
             exactly(json!({ "success": { "const": false }, "error": { "type": "string" } })),
             exactly(json!({
@@ -130,8 +130,17 @@ impl Channel {
                 "code": { "const": overloaded.code() },
                 "retryAfter": at_least_one("Seconds after which to send the command again."),
             })),
-        ] }),
-        );
+        ];
+        let queue = Error::QueueRequired(EventId(1));
+        if command.failures.iter().any(|failure| failure.code == queue.code()) {
+            responses.push(exactly(json!({
+                "success": { "const": false },
+                "error": { "const": queue.to_string() },
+                "code": { "const": queue.code() },
+                "queue": { "type": "string", "description": "The path of the waiting room." },
+            })));
+        }
+        self.add_message(&response, &about_response, json!({ "oneOf": responses }));
         let security = match command.access {
             Access::User | Access::Keeper => {
                 json!([{ "$ref": "#/components/securitySchemes/token" }])

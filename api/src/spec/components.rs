@@ -72,6 +72,16 @@ pub(super) fn failure(with_success: bool) -> Value {
     exactly(fields)
 }
 
+/// The envelope of 403 where somebody may have to wait for their turn.
+pub(super) fn not_called() -> Value {
+    let mut envelope = failure(false);
+    envelope["properties"]["error"]["properties"]["queue"] = json!({
+        "type": "string",
+        "description": "With `queue_required` only: the path of the waiting room.",
+    });
+    envelope
+}
+
 /// The envelope of 503, which may say when to come again.
 pub(super) fn unavailable(with_success: bool) -> Value {
     let mut envelope = failure(with_success);

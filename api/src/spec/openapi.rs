@@ -17,7 +17,10 @@ use super::{
     operation::{Access, Header, Operation, Route, Success},
     schemas::{Schemas, exactly},
 };
-use crate::http::{api_error::ApiError, policy::Policy};
+use crate::http::{
+    api_error::{ApiError, WayOn},
+    policy::Policy,
+};
 
 /// Sections of the document, in reading order.
 const TAGS: [(&str, &str); 6] = [
@@ -53,6 +56,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
     described["ApiError"] = components::failure(false);
     described["FailureWithSuccess"] = components::failure(true);
     described["Unavailable"] = components::unavailable(false);
+    described["NotCalled"] = components::not_called();
     described["UnavailableWithSuccess"] = components::unavailable(true);
     described["TooMany"] = components::too_many(false);
     described["TooManyWithSuccess"] = components::too_many(true);
@@ -319,7 +323,10 @@ fn in_words(reasons: &[ApiError]) -> String {
 }
 
 fn failed(policy: Policy, status: u16, reasons: &[ApiError]) -> Value {
+    let leads_to_queue =
+        reasons.iter().any(|reason| matches!(reason.way_on.as_deref(), Some(WayOn::Queue(_))));
     let envelope = match (status, policy.envelope.has_success()) {
+        (_, false) if leads_to_queue => "NotCalled",
         (429, false) => "TooMany",
         (429, true) => "TooManyWithSuccess",
         (503, false) => "Unavailable",

@@ -136,6 +136,7 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
         sqlx::query!("DELETE FROM idempotent_requests WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM cancellation_notices WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM event_staff WHERE user_id = $1", user as _),
+        sqlx::query!("DELETE FROM waiting_room_visitors WHERE user_id = $1", user as _),
     ] {
         forget.execute(&mut *conn).await?;
     }

@@ -76,6 +76,10 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
                   (SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'added_at', added_at) ORDER BY added_at), '[]')
                    FROM event_staff s WHERE s.user_id = u.id) AS "staff_of!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                              'event_id', event_id, 'visitor_id', v.id, 'joined_at', joined_at, 'position', position, 'called_at', called_at,
+                              'window_ends_at', window_ends_at, 'ended_at', ended_at) ORDER BY joined_at), '[]')
+                   FROM waiting_room_visitors v WHERE v.user_id = u.id) AS "waiting_rooms!",
+                  (SELECT coalesce(jsonb_agg(jsonb_build_object(
                               'event_id', event_id, 'count', count, 'first_at', first_at, 'last_at', last_at) ORDER BY first_at), '[]')
                    FROM (SELECT event_id, count(*) AS count, min(scanned_at) AS first_at, max(scanned_at) AS last_at
                          FROM check_ins WHERE check_ins.user_id = u.id GROUP BY event_id) c) AS "scans!",
@@ -136,6 +140,7 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
         ("audit_log", row.audit_log),
         ("seats", row.seats),
         ("staff_of", row.staff_of),
+        ("waiting_rooms", row.waiting_rooms),
         ("scans", row.scans),
         ("cancellation_notices", row.notices),
         ("received_tickets", received),

@@ -23,6 +23,7 @@ mod worker;
 
 use std::time::Duration;
 
+use nexus_ticket_code::PublicKey;
 use secrecy::SecretString;
 
 use crate::types::time_zone::TimeZone;
@@ -88,6 +89,9 @@ pub struct Api {
     /// further ones before buyers are told.
     pub notice_delay: Duration,
     pub ticket_files: TicketFiles,
+    /// ADMISSION_KEYS: the Ed25519 keys, in base64, of outside waiting rooms whose admission tokens
+    /// count (docs/waiting-room.md).
+    pub admission_keys: Vec<PublicKey>,
     /// Warnings, to be logged at start.
     pub warnings: Vec<String>,
 }
@@ -134,6 +138,7 @@ impl Api {
                 86_400,
             )),
             ticket_files: TicketFiles::from_env(env),
+            admission_keys: admission_keys(env),
             // Last, after all groups have added their warnings.
             warnings: env.warnings(),
         }
@@ -147,6 +152,16 @@ pub fn time_zone(env: &mut Env) -> TimeZone {
     TimeZone::parse(&name).unwrap_or_else(|| {
         env.problem(format!("{NAME} must be a name of the IANA database, such as Asia/Kolkata"));
         TimeZone::KOLKATA
+    })
+}
+
+fn admission_keys(env: &mut Env) -> Vec<PublicKey> {
+    const NAME: &str = "ADMISSION_KEYS";
+    let named = env.get(NAME).unwrap_or_default();
+    let keys = named.split(',').map(str::trim).filter(|key| !key.is_empty()).map(PublicKey::parse);
+    keys.collect::<Option<Vec<_>>>().unwrap_or_else(|| {
+        env.problem(format!("{NAME} must be Ed25519 public keys in base64, separated by commas"));
+        vec![]
     })
 }
 

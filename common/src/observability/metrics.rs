@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use crate::{
     config::Limit,
     error::{Error, Result},
-    types::{alert_reason::AlertReason, queue::Queue},
+    types::{alert_reason::AlertReason, ids::EventId, queue::Queue},
 };
 
 const HTTP_REQUESTS: &str = "nexus_http_requests_total";
@@ -22,6 +22,9 @@ const HTTP_CONNECTIONS: &str = "nexus_http_connections";
 const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
 const REQUESTS_LIMIT: &str = "nexus_requests_limit";
 const REQUESTS_NOW: &str = "nexus_requests_now";
+const VISITORS: &str = "nexus_waiting_room_visitors";
+const VISITORS_CALLED: &str = "nexus_waiting_room_called_total";
+const CALLS_PER_MINUTE: &str = "nexus_waiting_room_calls_per_minute";
 const REQUESTS_TURNED_AWAY: &str = "nexus_requests_turned_away_total";
 const READ_GROUPS: &str = "nexus_read_groups_total";
 const READS: &str = "nexus_reads_total";
@@ -115,6 +118,15 @@ fn describe() {
         REQUESTS_TURNED_AWAY,
         "Requests and commands that were told to come again because there was too much to do, by priority: pay, buy, enter, browse"
     );
+    describe_gauge!(
+        VISITORS,
+        "Visitors of an event's waiting room by state: waiting, shopping (called, and not gone yet)"
+    );
+    describe_gauge!(
+        CALLS_PER_MINUTE,
+        "How many visitors of an event's waiting room are called in a minute at most, at present"
+    );
+    describe_counter!(VISITORS_CALLED, "Visitors of waiting rooms who have been called");
     describe_counter!(
         READ_GROUPS,
         "Groups of requests that were answered together from memory, by what they asked for"
@@ -322,6 +334,20 @@ pub fn load(limit: usize, served: usize, waiting: usize) {
     gauge!(REQUESTS_LIMIT).set(limit as f64);
     gauge!(REQUESTS_NOW, "state" => "served").set(served as f64);
     gauge!(REQUESTS_NOW, "state" => "waiting").set(waiting as f64);
+}
+
+/// So many visitors of waiting rooms have been called.
+pub fn visitors_called(count: u64) {
+    counter!(VISITORS_CALLED).increment(count);
+}
+
+/// How many visitors of an event's waiting room wait, how many shop, and how many are called in a
+/// minute. Few events have one at a time.
+pub fn waiting_room(event: EventId, waiting: i64, shopping: i64, calls_per_minute: i64) {
+    let event = event.to_string();
+    gauge!(VISITORS, "event" => event.clone(), "state" => "waiting").set(waiting as f64);
+    gauge!(VISITORS, "event" => event.clone(), "state" => "shopping").set(shopping as f64);
+    gauge!(CALLS_PER_MINUTE, "event" => event).set(calls_per_minute as f64);
 }
 
 /// The number of jobs that a worker of `queue` runs at once.

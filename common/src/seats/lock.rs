@@ -74,5 +74,8 @@ pub(super) struct Request {
     pub(super) network: NetworkHash,
     /// Whether seats that were locked from there have been held unpaid for too long.
     pub(super) is_spent: bool,
+    /// Whether an outside system has let the user in; otherwise they have to be called where the
+    /// event has a waiting room.
+    pub(super) is_admitted: bool,
     pub(super) selection: Selection,
 }

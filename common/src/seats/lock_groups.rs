@@ -37,6 +37,8 @@ struct Facts {
     users: HashSet<UserId>,
     /// Those who may not lock seats of the event, because they have proved no phone.
     unproved: HashSet<UserId>,
+    /// Those who have to wait for their turn in the event's waiting room.
+    uncalled: HashSet<UserId>,
     /// The number left of each of the event's wanted seat types.
     types: HashMap<SeatTypeId, i32>,
     taken: HashSet<(SeatTypeId, SeatLabel)>,
@@ -235,6 +237,9 @@ impl Facts {
         if !event.on_sale {
             return Err(Error::EventNotOnSale);
         }
+        if !request.is_admitted && self.uncalled.contains(&request.user) {
+            return Err(Error::QueueRequired(selection.event));
+        }
         if self.unproved.contains(&request.user) {
             return Err(Error::PhoneNotVerified);
         }
@@ -331,6 +336,9 @@ async fn facts(
                   ARRAY(SELECT id FROM users WHERE id = ANY ($2) AND erased_at IS NULL) AS "users!: Vec<UserId>",
                   ARRAY(SELECT id FROM users WHERE e.require_verified_phone AND id = ANY ($2)
                         AND (phone IS NULL OR phone_verified_at IS NULL)) AS "unproved!: Vec<UserId>",
+                  ARRAY(SELECT id FROM waiting_rooms r, unnest($2::int[]) AS u (id) WHERE r.event_id = e.id AND r.state <> 'closed'
+                        AND NOT EXISTS (SELECT 1 FROM waiting_room_visitors v WHERE v.event_id = e.id AND v.user_id = u.id
+                                            AND v.called_at IS NOT NULL AND v.ended_at IS NULL AND v.window_ends_at > statement_timestamp())) AS "uncalled!: Vec<UserId>",
                   types.ids AS "types: Vec<SeatTypeId>", types.counts,
                   taken.types AS "taken_types: Vec<SeatTypeId>", taken.labels AS "taken_labels: Vec<SeatLabel>",
                   held.users AS "held_by: Vec<UserId>", held.counts AS held, accounts.list AS "accounts: Json<Vec<(UserId, i64, i64, i64, i64, i64, i64)>>",
@@ -387,6 +395,7 @@ async fn facts(
         event: None,
         users: HashSet::new(),
         unproved: HashSet::new(),
+        uncalled: HashSet::new(),
         types: HashMap::new(),
         taken: HashSet::new(),
         held: HashMap::new(),
@@ -403,6 +412,7 @@ async fn facts(
     });
     facts.users = row.users.into_iter().collect();
     facts.unproved = row.unproved.into_iter().collect();
+    facts.uncalled = row.uncalled.into_iter().collect();
     facts.types = pairs(row.types, row.counts).collect();
     facts.taken = pairs(row.taken_types, row.taken_labels).collect();
     facts.held = pairs(row.held_by, row.held).collect();

@@ -83,12 +83,14 @@ impl SeatLocks {
     }
 
     /// Locks the seats of `selection` for `user`, who comes from `network`: all or none. A private
-    /// event has to be known by its `code`.
+    /// event has to be known by its `code`; where the event has a waiting room, the user has to have
+    /// been called, or be admitted by an outside system.
     pub async fn lock(
         &self,
         user: UserId,
         network: NetworkHash,
         code: Option<ShareCode>,
+        is_admitted: bool,
         selection: Selection,
     ) -> Result<WonLocks> {
         let is_spent = self.spent.contain(network);
@@ -107,7 +109,9 @@ impl SeatLocks {
         }
         let cache_hit = !taken.is_empty() && taken.len() == keys.len();
         let result = match result {
-            Ok(()) => self.write(Request { user, code, network, is_spent, selection }).await,
+            Ok(()) => {
+                self.write(Request { user, code, network, is_spent, is_admitted, selection }).await
+            }
             // Nor does it tell of an event that the user may not know of which seats are taken.
             Err(Error::SeatTaken(label)) => {
                 let viewer = Viewer { user: Some(user), code };

@@ -13,7 +13,7 @@ use crate::{
 /// Seats of one event that a user wants: all or none.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    pub(super) event: EventId,
+    pub event: EventId,
     pub(super) seats: BTreeSet<(SeatTypeId, SeatLabel)>,
     /// How many more seats of each type, the best that are left.
     pub(super) best: BTreeMap<SeatTypeId, usize>,

@@ -54,6 +54,20 @@ describe!(
         .format(Some(SchemaFormat::Custom("uuid".to_owned())))
 );
 
+/// Names a visit of a waiting room, without saying whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct VisitorId(pub Uuid);
+
+describe!(
+    VisitorId,
+    "VisitorId",
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".to_owned())))
+);
+
 /// Names a scan of a ticket, and the check-in that it led to. Whoever scans chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[serde(transparent)]

@@ -46,6 +46,20 @@ text_enum! {
 }
 
 text_enum! {
+    /// How far a waiting room is. While it is not closed, only those who are called lock seats.
+    pub enum RoomState {
+        /// Before the draw.
+        Announced = "announced",
+        /// Visitors are called.
+        Open = "open",
+        /// Nobody is called for now.
+        Paused = "paused",
+        /// The event is sold to everybody.
+        Closed = "closed",
+    }
+}
+
+text_enum! {
     /// How far a transfer is. Only one that is offered can be accepted, withdrawn or declined.
     pub enum TransferStatus {
         Offered = "offered",

@@ -251,7 +251,7 @@ impl<'a> Shop<'a> {
         }
         let wanted = Selection::new(self.event, wanted, BTreeMap::new());
         let Some(wanted) = allowed(wanted)? else { return Ok(()) };
-        allowed(self.world.locks.lock(self.buyer(buyer), NetworkHash(1), None, wanted).await)
+        allowed(self.world.locks.lock(self.buyer(buyer), NetworkHash(1), None, false, wanted).await)
             .map(drop)
     }
 

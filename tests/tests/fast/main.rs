@@ -27,3 +27,4 @@ mod repository;
 mod seats;
 mod tickets;
 mod transfers;
+mod waiting_rooms;

@@ -2,8 +2,14 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use nexus_common::jobs::{Queue, expiry::SweepExpired};
-use nexus_worker::handlers::expiry::{self, Expiry};
+use nexus_common::jobs::{
+    Queue,
+    expiry::{CallVisitors, SweepExpired},
+};
+use nexus_worker::handlers::{
+    expiry::{self, Expiry},
+    waiting_rooms,
+};
 
 fn main() -> ExitCode {
     nexus_worker::run_worker(Queue::Expiry, Expiry::from_env, |worker| {
@@ -11,5 +17,8 @@ fn main() -> ExitCode {
             .on(expiry::sweep_expired)
             .every(Duration::from_secs(60), || SweepExpired {})
             .at_start(|| SweepExpired {})
+            .on(waiting_rooms::call_visitors)
+            .every(Duration::from_secs(60), || CallVisitors {})
+            .at_start(|| CallVisitors {})
     })
 }

@@ -80,6 +80,8 @@ pub async fn clean_up(
             unpaid_holds = removed.unpaid_holds,
             offers = removed.offers,
             holders = removed.holders,
+            visitors = removed.visitors,
+            waiting_rooms = removed.waiting_rooms,
             jobs,
             hashed_tokens = hashed,
             "removed what nobody needs any more"

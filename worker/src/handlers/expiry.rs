@@ -1,6 +1,7 @@
 //! Handlers of the expiry queue.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,11 +18,15 @@ use nexus_common::{
         freeing,
     },
     types::ids::{BookingId, EventId, SeatTypeId},
+    waiting_rooms::snapshots::Snapshot,
 };
 use tokio::sync::Mutex;
 
 use super::expiry_troubles::{Deadline, Troubles};
 use crate::{Attempt, Build, Context, JobFailure};
+
+/// What clients have been told last of each waiting room.
+pub(super) type Told = HashMap<EventId, Snapshot>;
 
 /// What these handlers need besides the common context.
 pub struct Expiry {
@@ -29,6 +34,7 @@ pub struct Expiry {
     horizon: Duration,
     /// Kept from one sweep to the next; only one sweep runs at a time.
     troubles: Mutex<Troubles>,
+    pub(super) told: Mutex<Told>,
 }
 
 impl Expiry {
@@ -37,7 +43,7 @@ impl Expiry {
         let deadlines = config::Deadlines::from_env(env);
         // Looking at least once a minute costs nothing, and forgives a clock that jumped.
         let horizon = deadlines.lock.min(deadlines.booking).min(Duration::from_secs(60));
-        Box::new(move || Ok(Expiry { horizon, troubles: Mutex::default() }))
+        Box::new(move || Ok(Expiry { horizon, troubles: Mutex::default(), told: Mutex::default() }))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod reconciliation;
 pub mod refund_notices;
 pub mod refunds;
 pub mod transfers;
+pub mod waiting_rooms;
 pub mod webhooks;
 
 use std::time::Duration;

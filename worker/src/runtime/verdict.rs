@@ -171,7 +171,8 @@ impl Verdict {
             }
             Verdict::Snooze(wait) => {
                 let again_in_ms = wait.as_millis() as u64;
-                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, user_id, "job waits");
+                // Some jobs never end, and say so once a second.
+                tracing::debug!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, user_id, "job waits");
             }
             Verdict::Contended { error, after } => {
                 let again_in_ms = after.as_millis() as u64;

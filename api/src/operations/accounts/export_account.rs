@@ -54,6 +54,9 @@ struct Described {
     /// Events to which the user may let people in.
     #[schema(value_type = Vec<Object>)]
     staff_of: Value,
+    /// Waiting rooms that the user has joined.
+    #[schema(value_type = Vec<Object>)]
+    waiting_rooms: Value,
     /// How many tickets the user has scanned, by event.
     #[schema(value_type = Vec<Object>)]
     scans: Value,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{lock_failures, seat};
 use crate::{
-    http::fields::{Code, Id, Label},
+    http::fields::{AdmissionToken, Code, Id, Label},
     operations::{Call, Command, Done},
     spec::operation::Operation,
 };
@@ -24,6 +24,7 @@ pub(crate) struct LockSeat {
     seat_type_id: Id,
     seat_label: Label,
     share_code: Option<Code>,
+    admission_token: Option<AdmissionToken>,
 }
 
 /// A seat is locked.
@@ -41,14 +42,14 @@ impl Command for LockSeat {
 
     fn spec() -> Operation {
         Operation::command("lock_seat", "Lock a seat")
-            .description("Nobody else can lock or book the seat until the lock expires. A private event needs its share code, unless the socket has joined the event with it.")
+            .description("Nobody else can lock or book the seat until the lock expires. A private event needs its share code, unless the socket has joined the event with it. An event with a waiting room needs a visitor who has been called, or an admission token of an outside one.")
             .failures(lock_failures())
     }
 
     async fn run(self, call: Call) -> Result<Done> {
         let seat = seat(&self.event_id, &self.seat_type_id, &self.seat_label)?;
         let viewer = call.viewer(seat.event, &self.share_code);
-        let won = call.lock(viewer.code, Selection::one(seat)).await?;
+        let won = call.lock(viewer.code, &self.admission_token, Selection::one(seat)).await?;
         let mut after = AfterCommit::default();
         broadcasts::locked(&mut after, &won, &call.app.pseudonyms);
         let (lock, _) =

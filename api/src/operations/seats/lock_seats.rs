@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::{Seat, event, lock_failures};
 use crate::{
-    http::fields::{Code, Field, Id, List, Object, SeatLimit, part, parts, sent},
+    http::fields::{AdmissionToken, Code, Field, Id, List, Object, SeatLimit, part, parts, sent},
     operations::{Call, Command, Done},
     spec::operation::Operation,
 };
@@ -33,6 +33,7 @@ pub(crate) struct LockSeats {
     #[schema(value_type = Option<BestAvailable>)]
     best_available: Option<Object>,
     share_code: Option<Code>,
+    admission_token: Option<AdmissionToken>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -95,9 +96,10 @@ impl Command for LockSeats {
             .failures(lock_failures())
     }
 
-    async fn run(self, call: Call) -> Result<Done> {
+    async fn run(mut self, call: Call) -> Result<Done> {
         let viewer = call.viewer(event(&self.event_id)?, &self.share_code);
-        let won = call.lock(viewer.code, self.try_into()?).await?;
+        let admission = self.admission_token.take();
+        let won = call.lock(viewer.code, &admission, self.try_into()?).await?;
         let mut after = AfterCommit::default();
         broadcasts::locked(&mut after, &won, &call.app.pseudonyms);
         let locks: Vec<Lock> = won.locks.into_iter().map(|(lock, _)| lock).collect();

@@ -53,12 +53,13 @@ pub(crate) struct Seat {
 }
 
 /// Why a seat cannot be locked.
-fn lock_failures() -> [Error; 10] {
+fn lock_failures() -> [Error; 11] {
     let usage = Usage { limit: 2, used: 3, until_room: Duration::from_secs(60) };
     [
         Error::EventNotFound,
         Error::SeatTypeNotFound,
         Error::EventNotOnSale,
+        Error::QueueRequired(EventId(1)),
         Error::PhoneNotVerified,
         Error::SoldOut,
         Error::SeatTaken("V1".into()),

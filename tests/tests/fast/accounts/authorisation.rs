@@ -11,7 +11,7 @@ use nexus_tests::repository::file;
 use nexus_tests::shop::{PASSWORD, event_request};
 use nexus_tests::{
     Booking, Client, Event, Method, Outcome, Response, SOON, SocketClient, Stack, Value,
-    eventually, json,
+    eventually, json, seen,
 };
 
 const CALLERS: [&str; 5] = ["anonymous", "other user", "owner", "organiser", "admin"];
@@ -138,6 +138,7 @@ impl Fixture {
         let stack = Stack::builder()
             .workers(["otp"])
             .env("RATE_LIMIT_EVENTS", "10000/1d")
+            .env("RATE_LIMIT_USER", "10000/1m")
             .env("UNPAID_SEATS_PER_ACCOUNT", "10000")
             .env("UNPAID_BOOKINGS_PER_ACCOUNT", "10000")
             .start()
@@ -354,6 +355,9 @@ impl Fixture {
                 let seat = json!({"seat_label": "A1", "seat_type_id": event.seat_type("VIP")});
                 json!({"event_id": event.id, "seat_details": [seat]})
             }
+            "get_queue" | "join_queue" | "leave_queue" | "get_draw" => {
+                self.about_a_waiting_room(operation, about).await
+            }
             "get_cancellation" => json!({"eventId": self.event("a cancelled event").await.id}),
             "join_event" | "leave_event" => json!(self.event("").await.id),
             "get_ticket_keys"
@@ -412,6 +416,47 @@ impl Fixture {
             _ => {}
         }
         input
+    }
+
+    async fn about_a_waiting_room(&self, operation: &str, about: &str) -> Value {
+        let event = self.event(about).await.id;
+        self.waiting_room(event).await;
+        match operation {
+            "leave_queue" => {
+                let owner = self.people[OWNER].id;
+                let visit = format!(
+                    "INSERT INTO waiting_room_visitors (event_id, user_id) VALUES ({event}, {owner})"
+                );
+                self.stack.execute(&visit).await;
+            }
+            "get_queue" => {
+                let path = format!("/events/{event}/queue");
+                eventually("a room that is known", SOON, async || {
+                    let answer = self.people[ORGANISER].get(&path).await;
+                    seen(answer.status == 200, answer)
+                })
+                .await;
+            }
+            "join_queue" => {
+                self.stack
+                    .execute(
+                        "UPDATE users SET email_verified_at = now() WHERE email LIKE 'caller-%'",
+                    )
+                    .await;
+            }
+            _ => {}
+        }
+        json!({ "eventId": event })
+    }
+
+    /// Gives an event a waiting room that has been drawn and is paused.
+    async fn waiting_room(&self, event: i64) {
+        let room = format!(
+            "WITH room AS (INSERT INTO waiting_rooms (event_id, state, opens_at, seed, drawn_at, pace)
+                           VALUES ({event}, 'paused', now(), sha256('seed'), now(), 1) RETURNING event_id)
+             INSERT INTO waiting_room_draws (event_id, list_digest, visitors) SELECT event_id, sha256(''), '{{}}' FROM room"
+        );
+        self.stack.execute(&room).await;
     }
 
     async fn about_a_door(&self, operation: &str, about: &str) -> Value {
@@ -551,6 +596,11 @@ impl Fixture {
                 }
                 event.to_string()
             }
+            Some("waiting-rooms") => {
+                let event = self.event("").await.id;
+                self.waiting_room(event).await;
+                event.to_string()
+            }
             _ => {
                 let insert = "INSERT INTO jobs (id, queue, kind, payload, state, attempt, max_attempts, started_at, finished_at)
                               VALUES (gen_random_uuid(), 'cleanup', $1, '{}', 'dead', 1, 1, now(), now()) RETURNING id::text";
@@ -568,7 +618,8 @@ impl Fixture {
             }
         }
         let token = client.operator.as_ref().map(|operator| operator.form_token.clone());
-        let request = client.request_root(method.clone(), &path.replace("{id}", &id));
+        let path = path.replace("{id}", &id).replace("{act}", "close");
+        let request = client.request_root(method.clone(), &path);
         let fields = [
             ("kind", kind.as_str()),
             ("login", self.emails[caller].as_str()),

@@ -228,6 +228,12 @@ async fn every_event_of_the_document_is_heard() {
     stack.pay(&order, Outcome::Captured);
     stack.pay(&order, Outcome::Captured);
 
+    let room = format!(
+        "INSERT INTO waiting_rooms (event_id, opens_at, seed, pace) VALUES ({}, now(), sha256('seed'), 600)",
+        other.id
+    );
+    stack.execute(&room).await;
+
     stranger.wait_for_any("offset").await;
     let documented = over_sockets("send").into_iter().filter(|name| *name != "offset");
     let documented: Vec<_> = documented.collect();

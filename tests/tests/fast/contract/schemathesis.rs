@@ -91,6 +91,16 @@ async fn arrange(stack: &Stack) -> (String, Value) {
     let (given, _) = stack.sell(&other, &lasting, &[("VIP", "A8")]).await;
     let given = stack.until_tickets(&other, &given, 1).await.remove(0);
     let accepted = offer(&other, &given, EMAIL).await;
+    let room = stack.event(&other, &[("VIP", 100.0, 1000)]).await;
+    let opened = format!(
+        "WITH room AS (INSERT INTO waiting_rooms (event_id, state, opens_at, seed, drawn_at, pace)
+                       VALUES ({}, 'paused', now(), sha256('seed'), now(), 1) RETURNING event_id)
+         INSERT INTO waiting_room_draws (event_id, list_digest, visitors) SELECT event_id, sha256(''), '{{}}' FROM room",
+        room.id
+    );
+    stack.execute(&opened).await;
+    asha.post(&format!("/events/{}/queue", room.id), json!({})).await.ok();
+    let in_room = json!({"path_parameters": {"eventId": room.id}});
     let job = format!("SELECT id FROM jobs WHERE unique_key = 'finalise_booking:{}'", sold.id);
     let job = stack.row(&job).await;
     let dictionary =
@@ -129,6 +139,10 @@ async fn arrange(stack: &Stack) -> (String, Value) {
         "get_calendar": {"path_parameters": {"booking_id": kept.id}},
         "get_passes": {"path_parameters": {"booking_id": kept.id}},
         "get_wallet_links": {"path_parameters": {"booking_id": kept.id}},
+        "get_queue": in_room,
+        "join_queue": in_room,
+        "leave_queue": in_room,
+        "get_draw": in_room,
         "get_ticket_job": {"path_parameters": {"job_id": job["id"]}},
     });
     (dictionaries, examples)

@@ -54,6 +54,15 @@ SELECT t.id, b.user_id, t.owner_id, CASE WHEN t.owner_id IS NULL THEN 'friend-' 
 FROM tickets t JOIN bookings b ON b.id = t.booking_id WHERE b.id % 5 < 2;
 INSERT INTO gates (id, event_id, name) OVERRIDING SYSTEM VALUE SELECT n, n, 'North' FROM generate_series(1, 20000) n;
 INSERT INTO event_staff (event_id, user_id, named_as) SELECT n, 1 + n % 5000, 'helper' FROM generate_series(1, 20000) n;
+INSERT INTO waiting_rooms (event_id, state, opens_at, seed, drawn_at, last_position, called, pace)
+SELECT n, CASE WHEN n % 2 = 0 THEN 'open' ELSE 'announced' END, now(), sha256(n::text::bytea), CASE WHEN n % 2 = 0 THEN now() END, CASE WHEN n % 2 = 0 THEN 5000 ELSE 0 END,
+       CASE WHEN n % 2 = 0 THEN 1000 ELSE 0 END, 600
+FROM generate_series(24001, 24020) n;
+INSERT INTO waiting_room_draws (event_id, list_digest, visitors) SELECT n, sha256(''), '{}' FROM generate_series(24002, 24020, 2) n;
+INSERT INTO waiting_room_visitors (event_id, user_id, position, called_at, window_ends_at, ended_at)
+SELECT e, u, CASE WHEN e % 2 = 0 THEN u END, CASE WHEN e % 2 = 0 AND u <= 1000 THEN now() END, CASE WHEN e % 2 = 0 AND u <= 1000 THEN now() + interval '10 minutes' END,
+       CASE WHEN e % 2 = 0 AND u <= 900 THEN now() END
+FROM generate_series(24001, 24020) e, generate_series(1, 5000) u;
 INSERT INTO door_keys (id, event_id, gate_id, name, hash) OVERRIDING SYSTEM VALUE SELECT n, n, n, 'Phone', sha256(n::text::bytea) FROM generate_series(1, 20000) n;
 INSERT INTO check_ins (event_id, scan_id, ticket_id, seat_type_id, gate_id, door_key_id, user_id, by_hand)
 SELECT event_id, gen_random_uuid(), id, 2 * event_id - 1, CASE WHEN event_id <= 20000 THEN event_id END, CASE WHEN event_id <= 20000 THEN event_id END,

@@ -93,6 +93,8 @@ async fn eventful() -> Stack {
     socket.call_ok("lock_seat", seat).await;
     let (booking, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     stack.until_tickets(&buyer, &booking, 1).await;
+    let room = "INSERT INTO waiting_rooms (event_id, opens_at, seed, pace) SELECT id, now(), sha256('seed'), 600 FROM events";
+    assert_eq!(stack.execute(room).await, 1);
     // Handed to Redis long ago, and lost there.
     stack.anonymous().get("/events").await.ok();
     let lost = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, state, queued_at) VALUES

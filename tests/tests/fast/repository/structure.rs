@@ -156,7 +156,7 @@ const ROOMS: [&[&str]; 17] = [
     &["ledger"],
     &["bookings"],
     &["payments"],
-    &["door"],
+    &["door", "waiting_rooms"],
     &["idempotency", "books", "retention"],
     &["lib"],
 ];
