@@ -263,9 +263,9 @@ async fn forget_holders(conn: &mut PgConnection) -> Result<u64> {
 /// the number of tokens of both kinds.
 pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> {
     let refresh_tokens = sqlx::query_scalar!(
-        "UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')
-         FROM (SELECT id, token FROM refresh_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000 FOR UPDATE) raw
-         WHERE t.id = raw.id RETURNING raw.token"
+        "WITH raw AS MATERIALIZED (SELECT id, token FROM refresh_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000 FOR UPDATE)
+         UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')
+         FROM raw WHERE t.id = raw.id RETURNING raw.token"
     )
     .fetch_all(&mut *conn)
     .await?;
