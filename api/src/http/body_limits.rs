@@ -18,7 +18,10 @@ use axum::{
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Sleep, sleep, timeout},
+};
 
 use super::{
     api_error::ApiError,
@@ -195,6 +198,9 @@ impl Drop for Limited {
 /// How long a request waits for its body before it asks for a place. A client on the way to us
 /// needs less; a slower one asks again when it has sent the rest.
 const GATHERED_WITHIN: Duration = Duration::from_secs(1);
+/// What all of them may take up before their requests are admitted, in KB: that of further ones stays
+/// with their clients.
+static ROOM: Semaphore = Semaphore::const_new(64 * 1_024);
 
 /// The body as far as it comes soon: whoever asks for a place shall have everything with it. Reads
 /// no more than about `most`, and nothing of which the client waits for our `100 Continue`.
@@ -203,7 +209,9 @@ pub(crate) async fn gather(headers: &HeaderMap, body: Body, most: usize) -> Body
     if body.is_end_stream() || is_long || headers.contains_key(header::EXPECT) {
         return body;
     }
-    let mut begun = Begun { came: VecDeque::new(), rest: Some(body) };
+    let longest = body.size_hint().upper().map_or(most, |upper| most.min(upper as usize));
+    let Ok(room) = ROOM.try_acquire_many(longest.div_ceil(1_024) as u32) else { return body };
+    let mut begun = Begun { came: VecDeque::new(), rest: Some(body), _room: room };
     let _ = timeout(GATHERED_WITHIN, begun.gather(most)).await;
     Body::new(begun)
 }
@@ -213,6 +221,7 @@ struct Begun {
     came: VecDeque<Result<Frame<Bytes>, axum::Error>>,
     /// `None`: that is all.
     rest: Option<Body>,
+    _room: SemaphorePermit<'static>,
 }
 
 impl Begun {
@@ -300,4 +309,27 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiEr
     }
     let read = receive(to_bytes(body, BODY_LIMIT)).await?;
     read.map_err(|error| Excess::of(&error).map_or_else(ApiError::incomplete_body, Excess::failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, stream};
+
+    use super::*;
+
+    fn never_sent() -> Body {
+        Body::from_stream(stream::pending::<Result<Bytes, axum::Error>>())
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_place_takes_up_so_much_and_the_rest_stays_with_its_clients() {
+        let headers = HeaderMap::new();
+        let gathering: Vec<_> =
+            (0..64).map(|_| Box::pin(gather(&headers, never_sent(), 1 << 20))).collect();
+        let mut waiting = futures_util::future::select_all(gathering);
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(gather(&headers, never_sent(), 1 << 20).now_or_never().is_some(), "unread");
+        drop(waiting);
+        assert!(gather(&headers, never_sent(), 1 << 20).now_or_never().is_none(), "there is room");
+    }
 }
