@@ -50,7 +50,7 @@ pub(crate) enum Priority {
     Pay,
     /// Seats, and an account's own things.
     Buy,
-    /// Logging in, and whatever else leads to an account or to a socket.
+    /// Logging in, and whatever else leads to an account, to a socket, or to one's turn.
     Enter,
     /// What everybody may look at.
     Browse,

@@ -36,8 +36,8 @@ const PERSONAL: Policy =
 const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
 const PAYMENTS: Policy = WITH_SUCCESS.with(Priority::Pay, Priority::Pay);
 const AT_DOOR: Policy = PERSONAL.with(Priority::Pay, Priority::Pay);
-/// Whoever waits has to be told how long, however many want to be.
-const QUEUE: Policy = PERSONAL.entrance();
+/// Whoever waits comes after who has been called and wants seats.
+const QUEUE: Policy = PERSONAL.with(Priority::Enter, Priority::Enter).entrance();
 
 fn routes() -> Routes {
     use Method as M;

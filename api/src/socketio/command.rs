@@ -127,8 +127,8 @@ static COMMANDS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         command::<CreateBooking>(Priority::Pay),
         command::<ConfirmBooking>(Priority::Pay),
         command::<CancelBooking>(Priority::Pay),
-        command::<JoinQueue>(Priority::Buy),
-        command::<LeaveQueue>(Priority::Buy),
+        command::<JoinQueue>(Priority::Enter),
+        command::<LeaveQueue>(Priority::Enter),
         // Listening to fewer events needs no account.
         joining("join_event", join_spec, join),
         joining("leave_event", leave_spec, leave),
