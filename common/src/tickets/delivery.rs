@@ -91,7 +91,8 @@ impl Delivered {
     }
 }
 
-/// The tickets of bookings, and who gets them; without those that have none to deliver.
+/// The tickets of bookings, and who gets them; without those that have none to deliver. A portion
+/// may be asked for twice: a mail and an SMS have the same.
 pub async fn deliveries(
     conn: &mut PgConnection,
     portions: &[Portion],
@@ -105,7 +106,7 @@ pub async fn deliveries(
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
                   t.id AS "id: TicketId", qr_nonce AS nonce, qr_key, qr_signature, ticket_id, t.seat_label, s.holder_name AS "holder_name?", coalesce(seat_type_name, '') AS "seat_type_name!",
                   t.price_paid AS "price: Paise", qr_code, coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
-           FROM unnest($1::int[], $2::int[]) AS portion (booking, owner)
+           FROM (SELECT DISTINCT booking, owner FROM unnest($1::int[], $2::int[]) AS asked (booking, owner)) AS portion
            JOIN bookings b ON b.id = portion.booking JOIN events e ON e.id = b.event_id JOIN users u ON u.id = coalesce(portion.owner, b.user_id)
            LEFT JOIN users o ON o.id = e.organizer_id JOIN tickets t ON t.booking_id = b.id AND coalesce(t.owner_id, b.user_id) = u.id
            LEFT JOIN booking_seats s ON s.booking_id = b.id AND s.seat_id = t.seat_id

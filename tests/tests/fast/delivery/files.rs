@@ -130,3 +130,35 @@ async fn pictures_are_stored_only_while_the_node_service_may_look_for_them() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_ticket_is_in_the_mail_once_though_its_sms_is_written_at_the_same_moment() {
+    let mut stack =
+        Stack::builder().workers(["payments", "bookings", "notifications"]).start().await;
+    stack.worker("notifications").stop().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let buyers = stack.users(2).await;
+    for (number, buyer) in buyers.iter().enumerate() {
+        stack.set_phone(buyer, &format!("+91981234567{number}")).await;
+        let (booking, _) = stack.sell(buyer, &event, &[("VIP", &format!("A{number}"))]).await;
+        stack.until_tickets(buyer, &booking, 1).await;
+    }
+    // All four jobs have begun, and at least three of them are looked up together.
+    let mut held = stack.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE booking_seats").execute(&mut *held).await.unwrap();
+    stack.worker("notifications").start();
+    eventually("four jobs", SOON, async || {
+        let begun = "jobs WHERE kind IN ('email_tickets', 'sms_tickets') AND state = 'running'";
+        let begun = stack.count(begun).await;
+        seen(begun == 4, begun)
+    })
+    .await;
+    stack.until_blocked("nexus-worker-notifications", 1).await;
+    held.rollback().await.unwrap();
+    for buyer in &buyers {
+        let mail = stack.mailed(&stack.address(buyer).await, "Your tickets").await;
+        let pictures = mail.attachments.iter().filter(|file| file.filename.starts_with("code-"));
+        assert_eq!(pictures.count(), 1, "{}", mail.text);
+    }
+}
