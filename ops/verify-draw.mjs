@@ -6,7 +6,7 @@
 //     node verify-draw.mjs draw.json --mine <id of a visitor>
 //
 // The document is that of GET /events/:id/queue/draw; a file may have all visitors in one. Exits with
-// 0 if the draw is good, and with 1 if it is not.
+// 0 if the draw is good, with 1 if it is not, and with 2 if there is none to be checked.
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -70,7 +70,10 @@ if (!source || (option && (option !== '--mine' || !mine))) {
   console.error('usage: verify-draw.mjs <URL, file or -> [--mine <id of a visitor>]');
   process.exit(2);
 }
-const draw = await published(source);
+const draw = await published(source).catch((error) => {
+  console.error(error.message);
+  process.exit(2);
+});
 const found = faults(draw);
 found.forEach((fault) => console.error(`wrong: ${fault}`));
 if (found.length > 0) process.exit(1);

@@ -27,7 +27,7 @@ use nexus_common::{
 };
 use serde::Serialize;
 use sqlx::PgPool;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::timeout};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -52,6 +52,8 @@ pub(crate) struct WaitingRooms {
     process: Uuid,
     /// When all rooms were last looked up, by one caller at a time.
     looked: tokio::sync::Mutex<Option<Instant>>,
+    /// There is a room, where there was none.
+    awaken: Notify,
     rooms: Mutex<HashMap<EventId, Room>>,
     remembered: Mutex<HashMap<Asked, (Visitor, Instant)>>,
     joining: Groups<Asked, Visitor>,
@@ -112,6 +114,7 @@ impl WaitingRooms {
             gate,
             process: Uuid::new_v4(),
             looked: tokio::sync::Mutex::default(),
+            awaken: Notify::new(),
             rooms: Mutex::default(),
             remembered: Mutex::default(),
             joining: visitors::joining(db.clone()),
@@ -169,7 +172,7 @@ impl WaitingRooms {
     }
 
     /// Whether an outside system has let the user in. [`Error::QueueRequired`] if the user has to wait
-    /// first, as far as this process knows, so that who waits takes no seat's key in Redis.
+    /// first, so that who waits takes no seat's key in Redis.
     pub(crate) async fn admit(
         &self,
         event: EventId,
@@ -184,7 +187,11 @@ impl WaitingRooms {
         if token.is_some_and(|token| self.is_admitted_outside(token, event, user)) {
             return Ok(true);
         }
-        match self.visitor(event, user, &room).await? {
+        if self.known(event, user, &room).is_some_and(|visitor| visitor.is_called()) {
+            return Ok(false);
+        }
+        // Whoever has been told that it is their turn may be faster than the next look at all rooms.
+        match self.look_up(event, user).await? {
             Some(visitor) if visitor.is_called() => Ok(false),
             _ => Err(Error::QueueRequired(event)),
         }
@@ -201,14 +208,20 @@ impl WaitingRooms {
         user: UserId,
         room: &Snapshot,
     ) -> Result<Option<Visitor>> {
-        let known = self.remembered().get(&(event, user)).cloned();
-        if let Some((visitor, since)) = known
-            && since.elapsed() < REMEMBERED
-            && visitor.is_live()
-            && is_as_before(&visitor, room)
-        {
-            return Ok(Some(visitor));
+        match self.known(event, user, room) {
+            Some(visitor) => Ok(Some(visitor)),
+            None => self.look_up(event, user).await,
         }
+    }
+
+    fn known(&self, event: EventId, user: UserId, room: &Snapshot) -> Option<Visitor> {
+        let (visitor, since) = self.remembered().get(&(event, user)).cloned()?;
+        let is_current =
+            since.elapsed() < REMEMBERED && visitor.is_live() && is_as_before(&visitor, room);
+        is_current.then_some(visitor)
+    }
+
+    async fn look_up(&self, event: EventId, user: UserId) -> Result<Option<Visitor>> {
         let found = self.looking.call((event, user)).await?;
         if let Some(visitor) = &found {
             self.remember(event, user, visitor);
@@ -227,7 +240,8 @@ impl WaitingRooms {
                 tracing::debug!(error = error.details(), "waiting rooms are not looked up");
             }
             let is_idle = self.rooms().is_empty();
-            sleep(if is_idle { IDLE } else { EVERY }).await;
+            let pause = if is_idle { IDLE } else { EVERY };
+            let _ = timeout(pause, self.awaken.notified()).await;
         }
     }
 
@@ -265,6 +279,9 @@ impl WaitingRooms {
         let now = Instant::now();
         let mut rooms = self.rooms();
         let mut before = std::mem::take(&mut *rooms);
+        if before.is_empty() && !found.is_empty() {
+            self.awaken.notify_one();
+        }
         for room in found {
             let mut called =
                 before.remove(&room.event_id).map(|room| room.called).unwrap_or_default();

@@ -164,3 +164,33 @@ async fn everybody_hears_how_far_the_room_is_and_a_visitor_that_it_is_their_turn
         .wait_for("waiting_room:update", |told| told["you"]["position"] == 2, SOON)
         .await;
 }
+
+#[tokio::test]
+async fn who_hears_that_it_is_their_turn_may_lock_at_once() {
+    let room = Room::announced(10, &[]).await;
+    let visitors = room.stack.users(5).await;
+    let mut sockets = Vec::new();
+    for visitor in &visitors {
+        let socket = room.stack.socket("a visitor", visitor).await;
+        socket.call_ok("join_queue", json!({ "eventId": room.event.id })).await;
+        sockets.push(socket);
+    }
+    // This process has a picture of them all.
+    for visitor in &visitors {
+        assert_eq!(room.you(visitor).await["state"], "waiting");
+    }
+    room.cli("open-now", &[]).await;
+    let turns = visitors.iter().zip(&sockets).enumerate().map(|(number, (visitor, socket))| {
+        let (room, label) = (&room, format!("V{}", number + 1));
+        async move {
+            eventually("a turn", SOON, async || {
+                let told = socket.received("waiting_room:update");
+                let mine = told.iter().any(|update| update["you"].is_object());
+                seen(mine, told)
+            })
+            .await;
+            visitor.lock(&room.event, "VIP", &label).await.ok();
+        }
+    });
+    futures_util::future::join_all(turns).await;
+}

@@ -1,5 +1,7 @@
 //! Who may join, once each, and what is kept of it.
 
+use std::time::Duration;
+
 use nexus_tests::{SOON, eventually, json, seen};
 
 use super::Room;
@@ -91,4 +93,18 @@ async fn a_redis_that_is_emptied_costs_nobody_their_position() {
         assert_eq!(visitor.id, *user);
         assert_eq!(room.join(visitor).await["position"].as_i64(), *position);
     }
+}
+
+#[tokio::test]
+async fn a_room_that_was_unknown_a_moment_ago_is_soon_looked_at_each_second() {
+    let room = Room::announced(1, &[]).await;
+    let user = room.stack.user().await;
+    let looked = async || user.get(&room.path()).await.data()["checked_at"].clone();
+    let first = looked().await;
+    // A process without rooms looks every ten seconds.
+    eventually("another look", Duration::from_secs(5), async || {
+        let now = looked().await;
+        seen(now != first, now)
+    })
+    .await;
 }
