@@ -24,7 +24,7 @@ use nexus_common::{
         orders::{self, CreatedOrder, PaymentVerification},
         webhooks::{self, Incoming},
     },
-    providers::{Key, breaches::Breaches, razorpay::Razorpay, twilio::Twilio},
+    providers::{Key, breaches::Breaches, captcha::Captcha, razorpay::Razorpay, twilio::Twilio},
     realtime::{AfterCommit, Coalesced, Followers},
     seats::{
         counts, lock,
@@ -96,6 +96,7 @@ pub(crate) struct AppState {
     razorpay: Option<Razorpay>,
     /// Without it, new passwords are compared with the bundled list only.
     pub(crate) breaches: Option<Breaches>,
+    pub(crate) captcha: Option<Captcha>,
     pub(crate) verified: VerifiedTokens,
     pub(crate) expiries: Expiries,
     pub(crate) challenges: Challenges,
@@ -161,6 +162,7 @@ impl AppState {
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), locking),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
+            captcha: settings.captcha.clone().map(Captcha::new).transpose()?,
             breaches: settings.password_breaches.as_deref().map(Breaches::new).transpose()?,
             verified: VerifiedTokens::default(),
             expiries: Expiries::default(),

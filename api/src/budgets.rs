@@ -25,7 +25,7 @@ use nexus_common::{
     storage::Cache,
     types::{
         contacts::{Email, Phone},
-        ids::UserId,
+        ids::{EventId, UserId},
     },
 };
 use sqlx::PgPool;
@@ -342,6 +342,25 @@ impl Budgets {
     /// An account that an organiser names as staff, who learns whether there is one.
     pub(crate) async fn staff(&self, organiser: UserId) -> Result<Taken> {
         self.take(vec![self.budget(Limit::Staff, organiser)]).await
+    }
+
+    /// A place in an event's waiting room. The more join from one network, or from all of them, the
+    /// more work one takes. The caller gives [`Limit::WAITING_ROOM`] back if there is none for the
+    /// user.
+    pub(crate) async fn waiting_room(
+        &self,
+        event: EventId,
+        user: UserId,
+        address: ClientIp,
+        solution: &Solution,
+    ) -> Result<Taken> {
+        let demand = self.rates.of(Limit::WaitingRoomDemand);
+        let with_work = demand.times(Limit::WaitingRoomDemand.with_work()).count;
+        let demand = Budget::new(Limit::WaitingRoomDemand, demand, format!("event {event}"));
+        let mut budgets = vec![demand.with_work(with_work)];
+        budgets.extend(self.of_networks(Limit::WaitingRoom, address));
+        let whose = format!("{event} {user}");
+        self.take_or_work(Limit::WaitingRoom, whose, budgets, solution).await
     }
 
     /// A response that is kept for a day, for when the request is sent again. The caller gives

@@ -159,6 +159,12 @@ impl WaitingRooms {
         Ok(You { visitor, state, ahead, estimated_seconds, admission_token })
     }
 
+    /// The place that the user has in the room already.
+    pub(crate) async fn place(&self, event: EventId, user: UserId) -> Result<Option<Visitor>> {
+        // Not as it is remembered: the user may have left over another process.
+        Ok(self.look_up(event, user).await?.filter(Visitor::is_live))
+    }
+
     /// Joins the room. The caller has seen to it that the user may know of the event.
     pub(crate) async fn join(&self, event: EventId, user: UserId) -> Result<Visitor> {
         let visitor = self.joining.call((event, user)).await?;

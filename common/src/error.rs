@@ -265,6 +265,11 @@ pub enum Error {
     WaitingRoomIs(RoomState),
     #[error("Please verify your e-mail address or your phone number first")]
     ContactNotVerified,
+    /// A CAPTCHA service takes the caller for a program, or has not been asked.
+    #[error("Please show that you are a person, and try again")]
+    CaptchaNeeded,
+    #[error("Somebody with your phone number is in this waiting room already")]
+    PhoneHasPlace,
     #[error("Nothing has been drawn yet")]
     DrawNotFound,
 
@@ -363,6 +368,12 @@ impl Error {
         Error::Internal(cause.into())
     }
 
+    /// What a client is told that may solve a puzzle, as an example.
+    pub fn work_needed() -> Self {
+        let usage = Usage { limit: 1, used: 1, until_room: Duration::ZERO };
+        Error::WorkNeeded { usage, puzzle: Box::default() }
+    }
+
     /// There is too much to do. Each caller is told another time to come again, so that they do not
     /// all come at once.
     pub fn overloaded() -> Self {
@@ -458,6 +469,8 @@ impl Error {
             Error::VisitorNotFound => (NotFound, "visitor_not_found"),
             Error::WaitingRoomExists => (Conflict, "waiting_room_exists"),
             Error::WaitingRoomIs(_) => (Conflict, "waiting_room_state"),
+            Error::CaptchaNeeded => (Kind::Forbidden, "captcha_needed"),
+            Error::PhoneHasPlace => (Kind::Conflict, "phone_has_place"),
             Error::ContactNotVerified => (Kind::Forbidden, "contact_not_verified"),
             Error::DrawNotFound => (NotFound, "draw_not_found"),
             Error::RateLimited(_) => (TooMany, "rate_limited"),

@@ -96,6 +96,7 @@ fn wanted(act: &str, operator: &Acting) -> Option<Act> {
         window: minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
         most_shoppers: number("most_shoppers")?,
         most_calls: number("calls_per_minute")?,
+        needs_phone: filled("needs_phone").map(|is| is == "yes"),
     };
     Some(match act {
         "announce" => Act::Announce(terms.opens_at?, terms),
@@ -161,6 +162,7 @@ fn room_page(admin: &Admin, sale: &Sale) -> Markup {
                 dt { "Shopping" } dd { (sale.shoppers) " of " (sale.most_shoppers) " at once, for " (sale.window_seconds / 60) " minutes" }
                 dt { "Called a minute" } dd { (sale.pace.round()) " of " (sale.most_calls) " at most" }
                 dt { "Free seats" } dd { (sale.free_seats) }
+                dt { "A proved phone" } dd { @if sale.needs_phone { "is needed to join" } @else { "is not needed to join" } }
             }
             div.actions {
                 @match sale.state {
@@ -214,5 +216,10 @@ fn terms(sale: Option<&Sale>) -> Markup {
         (number("window_minutes", "Minutes to lock seats", or(|sale| sale.window_seconds / 60, 10)))
         (number("most_shoppers", "Shopping at once", or(|sale| sale.most_shoppers, 500)))
         (number("calls_per_minute", "Called a minute", or(|sale| sale.most_calls, 600)))
+        label { "A proved phone to join" select name="needs_phone" {
+            @let needed = sale.is_none_or(|sale| sale.needs_phone);
+            option value="yes" selected[needed] { "needed" }
+            option value="no" selected[!needed] { "not needed" }
+        } }
     }
 }

@@ -98,6 +98,10 @@ pub(crate) struct Limits {
     /// How many are called in a minute at most; 600 unless said otherwise.
     #[arg(long)]
     calls_per_minute: Option<i32>,
+    /// Whether whoever joins needs a proved phone, and each phone has one place; true unless said
+    /// otherwise.
+    #[arg(long)]
+    needs_phone: Option<bool>,
 }
 
 impl Limits {
@@ -109,6 +113,7 @@ impl Limits {
             window: self.window_minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
             most_shoppers: self.most_shoppers,
             most_calls: self.calls_per_minute,
+            needs_phone: self.needs_phone,
         })
     }
 }

@@ -24,6 +24,9 @@ pub(super) fn respond(socket: &Socket, message: Message, result: Result<Value>) 
             } else if let Some(event) = error.queue() {
                 failure["code"] = json!(error.code());
                 failure["queue"] = json!(queue(event));
+            } else if let Some(puzzle) = error.puzzle() {
+                failure["code"] = json!(error.code());
+                failure["puzzle"] = json!(puzzle);
             } else if is_defect {
                 tracing::error!(command = message.name, error = error.details(), "command failed");
             }

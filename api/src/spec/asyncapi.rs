@@ -16,7 +16,7 @@ use nexus_common::{
     realtime::Payload,
     seats::broadcasts::{SeatBooked, SeatLocked, SeatUnlocked, SeatsChanged},
     tickets::broadcasts::TicketsReady,
-    types::ids::EventId,
+    types::{ids::EventId, puzzle::Puzzle},
     waiting_rooms::broadcasts::WaitingRoomUpdate,
 };
 use serde_json::{Map, Value, json};
@@ -131,6 +131,16 @@ impl Channel {
                 "retryAfter": at_least_one("Seconds after which to send the command again."),
             })),
         ];
+        let work = Error::work_needed();
+        if command.failures.iter().any(|failure| failure.code == work.code()) {
+            let puzzle = self.schemas.output::<Puzzle>();
+            responses.push(exactly(json!({
+                "success": { "const": false },
+                "error": { "const": work.to_string() },
+                "code": { "const": work.code() },
+                "puzzle": puzzle,
+            })));
+        }
         let queue = Error::QueueRequired(EventId(1));
         if command.failures.iter().any(|failure| failure.code == queue.code()) {
             responses.push(exactly(json!({

@@ -1,9 +1,7 @@
 //! The description of an operation in the API documents, over HTTP, a socket, or both.
 
-use std::time::Duration;
-
 use http::Method;
-use nexus_common::{Error, types::usage::Usage};
+use nexus_common::Error;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -237,13 +235,12 @@ impl Operation {
 
     /// It may be answered with a puzzle, and takes the solution.
     pub(crate) fn puzzles(self) -> Self {
-        let usage = Usage { limit: 1, used: 1, until_room: Duration::ZERO };
         let header = self.header(
             SOLUTION,
             false,
             "With `proof_of_work_needed`, the response has a `puzzle`. The same request succeeds with its solution: Base64, as ALTCHA's widget and libraries make it. It counts once.",
         );
-        header.failures([Error::WorkNeeded { usage, puzzle: Box::default() }])
+        header.failures([Error::work_needed()])
     }
 
     /// Why it may fail.

@@ -76,7 +76,7 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
                   (SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'added_at', added_at) ORDER BY added_at), '[]')
                    FROM event_staff s WHERE s.user_id = u.id) AS "staff_of!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                              'event_id', event_id, 'visitor_id', v.id, 'joined_at', joined_at, 'position', position, 'called_at', called_at,
+                              'event_id', event_id, 'visitor_id', v.id, 'joined_at', joined_at, 'phone', v.phone, 'position', position, 'called_at', called_at,
                               'window_ends_at', window_ends_at, 'ended_at', ended_at) ORDER BY joined_at), '[]')
                    FROM waiting_room_visitors v WHERE v.user_id = u.id) AS "waiting_rooms!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(

@@ -36,7 +36,7 @@ pub use self::{
     env::{ConfigError, Env},
     http::Http,
     observability::Observability,
-    providers::{Razorpay, Smtp, Twilio, password_breaches, public_url},
+    providers::{Captcha, Razorpay, Smtp, Twilio, password_breaches, public_url},
     rate_limits::{DailyCaps, Limit, RateLimit, RateLimits, Unpaid},
     redis::Redis,
     retention::Retention,
@@ -66,6 +66,8 @@ pub struct Api {
     pub event_creation: EventCreation,
     /// Without it, new passwords are compared with the bundled list only.
     pub password_breaches: Option<String>,
+    /// Without it, joining a waiting room takes work only.
+    pub captcha: Option<Captcha>,
     /// EVENTS_PER_ACCOUNT, 2000: the most events that an account can have.
     pub most_events: i64,
     pub deadlines: Deadlines,
@@ -115,6 +117,7 @@ impl Api {
             ),
             event_creation: EventCreation::from_env(env),
             password_breaches: password_breaches(env),
+            captcha: Captcha::optional(env),
             most_events: env.between("EVENTS_PER_ACCOUNT", 2_000, 1, 1_000_000) as i64,
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::optional(

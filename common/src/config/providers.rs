@@ -89,6 +89,36 @@ pub fn password_breaches(env: &mut Env) -> Option<String> {
     url
 }
 
+/// Who judges whether whoever joins a waiting room is a person (docs/providers.md#captchas).
+#[derive(Debug, Clone)]
+pub struct Captcha {
+    /// CAPTCHA_VERIFY_URL
+    pub url: String,
+    /// CAPTCHA_SECRET
+    pub secret: SecretString,
+    /// CAPTCHA_MIN_SCORE_PERCENT, 50: of a service that gives a score from 0 to 1.
+    pub least_score: f64,
+}
+
+impl Captcha {
+    /// Off unless CAPTCHA_VERIFY_URL is set.
+    pub fn optional(env: &mut Env) -> Option<Self> {
+        let least_score = env.between("CAPTCHA_MIN_SCORE_PERCENT", 50, 0, 100) as f64 / 100.0;
+        let has_secret = env.get("CAPTCHA_SECRET").is_some();
+        if env.get("CAPTCHA_VERIFY_URL").is_none() {
+            if has_secret {
+                env.problem("CAPTCHA_VERIFY_URL is missing, and CAPTCHA_SECRET is set");
+            }
+            return None;
+        }
+        Some(Captcha {
+            url: env.provider_url("CAPTCHA_VERIFY_URL", ""),
+            secret: env.credential("CAPTCHA_SECRET"),
+            least_score,
+        })
+    }
+}
+
 /// PUBLIC_URL: where clients reach the API, for the links in mails; without it, mails have codes
 /// only, and no password is recovered by mail.
 pub fn public_url(env: &mut Env) -> Option<String> {

@@ -100,6 +100,8 @@ pub enum Limit {
     DoorSearch,
     DoorBundles,
     Staff,
+    WaitingRoom,
+    WaitingRoomDemand,
     UnpaidSeats,
     UnpaidBookings,
     UnpaidSeatMinutes,
@@ -109,7 +111,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 42] = [
+    pub const ALL: [Limit; 44] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -147,6 +149,8 @@ impl Limit {
         Limit::DoorSearch,
         Limit::DoorBundles,
         Limit::Staff,
+        Limit::WaitingRoom,
+        Limit::WaitingRoomDemand,
         Limit::UnpaidSeats,
         Limit::UnpaidBookings,
         Limit::UnpaidSeatMinutes,
@@ -157,6 +161,9 @@ impl Limit {
     /// What counts only if a code is wrong.
     pub const GUESSES: [Limit; 3] =
         [Limit::OtpFailures, Limit::OtpChecks, Limit::OtpFailuresAddress];
+
+    /// What counts only if the account has a place then.
+    pub const WAITING_ROOM: [Limit; 2] = [Limit::WaitingRoom, Limit::WaitingRoomDemand];
 
     /// What a login does not count for whose password is right,
     pub const RIGHT_LOGIN: [Limit; 2] = [Limit::Login, Limit::LoginFailures];
@@ -269,6 +276,12 @@ impl Limit {
             Limit::DoorBundles => ("door_bundles", "RATE_LIMIT_DOOR_BUNDLES", rate(20, MINUTE)),
             // Accounts that one organiser names as staff, whether or not there are any.
             Limit::Staff => ("staff", "RATE_LIMIT_STAFF", rate(100, HOUR)),
+            // Accounts that join one event's waiting room from one address.
+            Limit::WaitingRoom => ("waiting_room", "RATE_LIMIT_WAITING_ROOM", rate(20, HOUR)),
+            // Accounts that join one event's waiting room, from wherever.
+            Limit::WaitingRoomDemand => {
+                ("waiting_room_demand", "RATE_LIMIT_WAITING_ROOM_DEMAND", rate(3_000, MINUTE))
+            }
             // Unpaid seats of one user, over all events.
             Limit::UnpaidSeats => ("unpaid_seats", "UNPAID_SEATS_PER_ACCOUNT", rate(20, 24 * HOUR)),
             // Unpaid bookings of one user, over all events.
@@ -300,7 +313,11 @@ impl Limit {
     pub fn with_work(self) -> u32 {
         match self {
             Limit::Login => 20,
-            Limit::Registration | Limit::OtpSendAddress | Limit::EmailSendAddress => 100,
+            Limit::Registration
+            | Limit::OtpSendAddress
+            | Limit::EmailSendAddress
+            | Limit::WaitingRoom
+            | Limit::WaitingRoomDemand => 100,
             _ => 1,
         }
     }

@@ -36,7 +36,7 @@ const HARDEST: u32 = 400_000;
 const TOO_EASY: u32 = 4;
 const ALGORITHM: &str = "SHA-256";
 /// No solution of ours is as long.
-const LONGEST: usize = 1_024;
+pub const LONGEST: usize = 1_024;
 
 /// How hard a puzzle is for somebody who is so far beyond a budget: `beyond` percent of what work
 /// can get.

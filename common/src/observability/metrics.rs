@@ -35,6 +35,7 @@ const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
 const RATE_LIMITED: &str = "nexus_rate_limited_total";
 const MAILS_REFUSED: &str = "nexus_mails_refused_total";
 const PUZZLES: &str = "nexus_puzzles_total";
+const CAPTCHAS: &str = "nexus_captchas_total";
 const PASSWORD_LOOKUPS: &str = "nexus_password_lookups_total";
 const BROADCASTS: &str = "nexus_broadcasts_total";
 const CHECK_INS: &str = "nexus_check_ins_total";
@@ -160,6 +161,10 @@ fn describe() {
     describe_counter!(
         PASSWORD_LOOKUPS,
         "New passwords that were looked up in breaches, by outcome: unknown, breached, failed (and let pass)"
+    );
+    describe_counter!(
+        CAPTCHAS,
+        "People who wanted to join a waiting room, as a CAPTCHA service judged them: person, program, missing (no token), failed (and let pass)"
     );
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
     describe_counter!(MAILS_REFUSED, "Mails that a server has refused for good: bounces");
@@ -303,6 +308,11 @@ pub fn puzzle(limit: Limit, outcome: &'static str) {
 /// A new password has been looked up in breaches.
 pub fn password_lookup(outcome: &'static str) {
     counter!(PASSWORD_LOOKUPS, "outcome" => outcome).increment(1);
+}
+
+/// A CAPTCHA service has judged somebody, or has not.
+pub fn captcha(outcome: &'static str) {
+    counter!(CAPTCHAS, "outcome" => outcome).increment(1);
 }
 
 /// A broadcast has been sent.

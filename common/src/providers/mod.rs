@@ -2,6 +2,7 @@
 //! type; every call has a time-out; errors say whether trying again can help.
 
 pub mod breaches;
+pub mod captcha;
 mod keys;
 pub mod razorpay;
 pub mod smtp;

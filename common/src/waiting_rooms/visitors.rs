@@ -95,13 +95,17 @@ async fn join(conn: &mut PgConnection, asked: &[Asked]) -> Result<Vec<Result<Vis
     let (events, users): (Vec<EventId>, Vec<UserId>) =
         asked.iter().copied().filter(|asked| is_open(&asked.0) && seen.insert(*asked)).unzip();
     sqlx::query!(
-        "WITH asked AS (
-             SELECT event_id, user_id, row_number() OVER (PARTITION BY event_id ORDER BY number) AS number
+        "WITH new AS (
+             SELECT asked.event_id, asked.user_id, number, CASE WHEN r.needs_phone THEN u.phone END AS phone
              FROM unnest($1::int[], $2::int[]) WITH ORDINALITY AS asked (event_id, user_id, number)
+             JOIN waiting_rooms r ON r.event_id = asked.event_id
+             JOIN users u ON u.id = asked.user_id AND erased_at IS NULL
+                  AND (phone IS NOT NULL AND phone_verified_at IS NOT NULL OR NOT needs_phone AND email IS NOT NULL AND email_verified_at IS NOT NULL)
              WHERE NOT EXISTS (SELECT 1 FROM waiting_room_visitors v WHERE v.event_id = asked.event_id AND v.user_id = asked.user_id
                                    AND v.ended_at IS NULL AND (v.window_ends_at IS NULL OR v.window_ends_at > now()))
-               AND EXISTS (SELECT 1 FROM users u WHERE u.id = asked.user_id AND erased_at IS NULL
-                               AND (phone IS NOT NULL AND phone_verified_at IS NOT NULL OR email IS NOT NULL AND email_verified_at IS NOT NULL))
+         ), asked AS (
+             SELECT event_id, user_id, phone, row_number() OVER (PARTITION BY event_id ORDER BY number) AS number FROM new
+             WHERE NOT EXISTS (SELECT 1 FROM waiting_room_visitors v WHERE v.event_id = new.event_id AND v.phone = new.phone AND v.user_id <> new.user_id)
          ), counted AS (
              UPDATE waiting_rooms r SET early = early + CASE WHEN drawn_at IS NULL THEN new.n ELSE 0 END,
                     last_position = last_position + CASE WHEN drawn_at IS NULL THEN 0 ELSE new.n END
@@ -109,28 +113,45 @@ async fn join(conn: &mut PgConnection, asked: &[Asked]) -> Result<Vec<Result<Vis
              WHERE r.event_id = new.event_id
              RETURNING r.event_id, CASE WHEN drawn_at IS NOT NULL THEN last_position - new.n END AS before
          )
-         INSERT INTO waiting_room_visitors (event_id, user_id, position)
-         SELECT asked.event_id, asked.user_id, counted.before + asked.number FROM asked JOIN counted USING (event_id)
+         INSERT INTO waiting_room_visitors (event_id, user_id, phone, position)
+         SELECT asked.event_id, asked.user_id, asked.phone, counted.before + asked.number FROM asked JOIN counted USING (event_id)
          ON CONFLICT (event_id, user_id) DO UPDATE
-             SET id = excluded.id, joined_at = excluded.joined_at, position = excluded.position,
+             SET id = excluded.id, joined_at = excluded.joined_at, phone = excluded.phone, position = excluded.position,
                  called_at = NULL, window_ends_at = NULL, ended_at = NULL",
         &events as _,
         &users as _,
     )
     .execute(&mut *conn)
     .await?;
-    let found = find(conn, asked).await?;
-    let joined = asked.iter().map(|asked| match rooms.get(&asked.0) {
-        None => Err(Error::WaitingRoomNotFound),
-        Some(RoomState::Closed) => Err(Error::WaitingRoomIs(RoomState::Closed)),
-        // Nobody else can have no row now.
-        Some(_) => found
-            .get(asked)
-            .filter(|found| found.is_live())
-            .cloned()
-            .ok_or(Error::ContactNotVerified),
-    });
-    Ok(joined.collect())
+    let found = find(&mut *conn, asked).await?;
+    let mut joined = Vec::new();
+    for asked in asked {
+        joined.push(match (rooms.get(&asked.0), found.get(asked)) {
+            (None, _) => Err(Error::WaitingRoomNotFound),
+            (Some(RoomState::Closed), _) => Err(Error::WaitingRoomIs(RoomState::Closed)),
+            (Some(_), Some(found)) if found.is_live() => Ok(found.clone()),
+            (Some(_), _) => Err(refusal(&mut *conn, *asked).await?),
+        });
+    }
+    Ok(joined)
+}
+
+/// Why an account has no place in a room that is not closed.
+async fn refusal(conn: &mut PgConnection, (event, user): Asked) -> Result<Error> {
+    let room = sqlx::query!(
+        r#"SELECT needs_phone,
+                  EXISTS (SELECT 1 FROM users u JOIN waiting_room_visitors v ON v.event_id = r.event_id AND v.phone = u.phone AND v.user_id <> u.id
+                          WHERE u.id = $2 AND u.phone_verified_at IS NOT NULL) AS "is_taken!"
+           FROM waiting_rooms r WHERE event_id = $1"#,
+        event as _,
+        user as _,
+    );
+    let room = room.fetch_one(conn).await?;
+    Ok(match (room.needs_phone, room.is_taken) {
+        (true, true) => Error::PhoneHasPlace,
+        (true, false) => Error::PhoneNotVerified,
+        (false, _) => Error::ContactNotVerified,
+    })
 }
 
 async fn find(conn: &mut PgConnection, asked: &[Asked]) -> Result<HashMap<Asked, Visitor>> {
@@ -165,7 +186,7 @@ pub async fn leave(
     user: UserId,
 ) -> Result<Option<Visitor>> {
     sqlx::query!(
-        "UPDATE waiting_room_visitors SET ended_at = now() WHERE event_id = $1 AND user_id = $2 AND ended_at IS NULL",
+        "UPDATE waiting_room_visitors SET ended_at = now(), phone = NULL WHERE event_id = $1 AND user_id = $2 AND ended_at IS NULL",
         event as _,
         user as _,
     )

@@ -5,6 +5,7 @@
 //! - `webhooks`: signed events to the webhook URL, with retries and replays
 //! - `twilio`: one-time passwords (Verify) and text messages: their rules, their HTTP routes
 //! - `breaches`: passwords that have appeared in breaches, by k-anonymity
+//! - `captcha`: who is a person
 //! - `smtp`, `mail`: the mail server; what it received, parsed
 //! - `target`, `fault_injector`, `calls`: kinds of calls; what goes wrong on purpose; the calls
 //!   that came
@@ -15,6 +16,7 @@
 
 mod breaches;
 mod calls;
+mod captcha;
 mod config;
 mod control;
 mod fault_injector;
@@ -66,7 +68,8 @@ impl Providers {
         let router = control::router(&state)
             .merge(razorpay::api::router(&state))
             .merge(twilio::api::router(&state))
-            .merge(breaches::router(&state));
+            .merge(breaches::router(&state))
+            .merge(captcha::router(&state));
         let http = Switch::start(http_port, server::http(router)).await?;
         let smtp = Switch::start(smtp_port, smtp::service(state.clone())).await?;
         Ok(Self { state, http, smtp })
@@ -133,6 +136,11 @@ impl Providers {
     /// `PASSWORD_BREACH_URL`, which [`Providers::env`] leaves out: few installations set it.
     pub fn breaches_url(&self) -> String {
         format!("{}/breaches/range", self.url())
+    }
+
+    /// `CAPTCHA_VERIFY_URL` and `CAPTCHA_SECRET`, which [`Providers::env`] leaves out likewise.
+    pub fn captcha(&self) -> (String, &'static str) {
+        (format!("{}/captcha/siteverify", self.url()), captcha::SECRET)
     }
 
     /// From now on, the password has appeared in a breach.

@@ -1,6 +1,6 @@
 //! The state that all stand-ins share.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::json;
@@ -28,6 +28,8 @@ pub(crate) struct ProviderState {
     mailbox: Mutex<VecDeque<Mail>>,
     /// Hashes.
     breached: Mutex<Vec<String>>,
+    /// Tokens that have been used.
+    captchas: Mutex<HashSet<String>>,
 }
 
 impl ProviderState {
@@ -41,6 +43,7 @@ impl ProviderState {
             twilio: Mutex::new(Twilio::new(&config)),
             mailbox: Mutex::default(),
             breached: Mutex::default(),
+            captchas: Mutex::default(),
             config,
         }))
     }
@@ -103,6 +106,10 @@ impl ProviderState {
 
     pub(crate) fn breached(&self) -> MutexGuard<'_, Vec<String>> {
         locked(&self.breached)
+    }
+
+    pub(crate) fn captchas(&self) -> MutexGuard<'_, HashSet<String>> {
+        locked(&self.captchas)
     }
 
     /// Records a webhook event and delivers it in the background.

@@ -127,7 +127,7 @@ fn failure(target: Target, status: u16) -> (StatusCode, Json<Value>) {
         };
         return (http, Json(json!({"error": {"code": code, "description": description}})));
     }
-    if target == Target::BreachesRange {
+    if matches!(target, Target::BreachesRange | Target::CaptchaVerify) {
         return (http, Json(json!({"statusCode": status, "message": "Please try again."})));
     }
     let (code, message) = match status {

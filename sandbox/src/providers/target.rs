@@ -37,6 +37,9 @@ pub enum Target {
     /// Looking up a range of breached passwords.
     #[serde(rename = "breaches.range")]
     BreachesRange,
+    /// Asking whether somebody is a person.
+    #[serde(rename = "captcha.verify")]
+    CaptchaVerify,
     /// A message handed to the mail server.
     #[serde(rename = "smtp")]
     Smtp,
@@ -53,6 +56,7 @@ impl Target {
                 | Self::TwilioCheck
                 | Self::TwilioSms
                 | Self::BreachesRange
+                | Self::CaptchaVerify
                 | Self::Smtp
                 | Self::Webhook
         )

@@ -1,5 +1,6 @@
 //! Waiting rooms: who is drawn, who is called, and who may lock seats (docs/waiting-room.md).
 
+mod bots;
 mod calling;
 mod draw;
 mod locking;
@@ -25,7 +26,7 @@ fn builder() -> Builder {
 const LATER: &str = "2099-01-01T00:00";
 
 impl Room {
-    /// A room that nobody has opened yet, with these limits.
+    /// A room that nobody has opened yet, with these limits. Unless they say so, it needs no phone.
     async fn announced(seats: u32, limits: &[&str]) -> Self {
         Self::announced_in(builder().start().await, seats, limits).await
     }
@@ -37,7 +38,9 @@ impl Room {
         let over = format!("UPDATE events SET end_date = '2100-01-01' WHERE id = {}", event.id);
         stack.execute(&over).await;
         let room = Room { stack, organiser, event };
-        room.cli("announce", &[&["--opens-at", LATER], limits].concat()).await;
+        let phone: &[&str] =
+            if limits.contains(&"--needs-phone") { &[] } else { &["--needs-phone", "false"] };
+        room.cli("announce", &[&["--opens-at", LATER], phone, limits].concat()).await;
         room.until("announced").await;
         room
     }
