@@ -87,13 +87,17 @@ fn wanted(act: &str, operator: &Acting) -> Option<Act> {
         operator.fields.get(name).map(|field| field.trim()).filter(|field| !field.is_empty())
     };
     let number = |name| filled(name).map(str::parse::<i32>).transpose().ok();
-    let minutes = filled("window_minutes").map(str::parse::<u16>).transpose().ok()?;
+    let minutes = |name| {
+        let minutes = filled(name).map(str::parse::<u16>).transpose().ok()?;
+        Some(minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))))
+    };
     let terms = Terms {
         opens_at: match filled("opens_at") {
             Some(text) => Some(Timestamp::parse(text)?.0),
             None => None,
         },
-        window: minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
+        window: minutes("window_minutes")?,
+        returns_every: minutes("returns_every_minutes")?,
         most_shoppers: number("most_shoppers")?,
         most_calls: number("calls_per_minute")?,
         needs_phone: filled("needs_phone").map(|is| is == "yes"),
@@ -162,6 +166,9 @@ fn room_page(admin: &Admin, sale: &Sale) -> Markup {
                 dt { "Shopping" } dd { (sale.shoppers) " of " (sale.most_shoppers) " at once, for " (sale.window_seconds / 60) " minutes" }
                 dt { "Called a minute" } dd { (sale.pace.round()) " of " (sale.most_calls) " at most" }
                 dt { "Free seats" } dd { (sale.free_seats) }
+                dt { "Seats return" } dd {
+                    @if sale.returns_every_seconds == 0 { "at once" } @else { "every " (sale.returns_every_seconds / 60) " minutes" }
+                }
                 dt { "A proved phone" } dd { @if sale.needs_phone { "is needed to join" } @else { "is not needed to join" } }
             }
             div.actions {
@@ -216,6 +223,7 @@ fn terms(sale: Option<&Sale>) -> Markup {
         (number("window_minutes", "Minutes to lock seats", or(|sale| sale.window_seconds / 60, 10)))
         (number("most_shoppers", "Shopping at once", or(|sale| sale.most_shoppers, 500)))
         (number("calls_per_minute", "Called a minute", or(|sale| sale.most_calls, 600)))
+        (number("returns_every_minutes", "Seats return, every so many minutes", or(|sale| sale.returns_every_seconds / 60, 5)))
         label { "A proved phone to join" select name="needs_phone" {
             @let needed = sale.is_none_or(|sale| sale.needs_phone);
             option value="yes" selected[needed] { "needed" }

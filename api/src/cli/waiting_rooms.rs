@@ -102,6 +102,10 @@ pub(crate) struct Limits {
     /// otherwise.
     #[arg(long)]
     needs_phone: Option<bool>,
+    /// How often the seats of bookings that have ended return; 0 for at once, 5 unless said
+    /// otherwise.
+    #[arg(long)]
+    returns_every_minutes: Option<u16>,
 }
 
 impl Limits {
@@ -110,12 +114,17 @@ impl Limits {
             .map(|text| Timestamp::parse(text).with_context(|| format!("{text:?} is no time")));
         Ok(Terms {
             opens_at: opens_at.transpose()?.map(|time| time.0),
-            window: self.window_minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
+            window: self.window_minutes.map(of_minutes),
             most_shoppers: self.most_shoppers,
             most_calls: self.calls_per_minute,
             needs_phone: self.needs_phone,
+            returns_every: self.returns_every_minutes.map(of_minutes),
         })
     }
+}
+
+fn of_minutes(minutes: u16) -> Duration {
+    Duration::from_secs(60 * u64::from(minutes))
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {

@@ -188,7 +188,7 @@ pub(super) async fn free_seats(
     )
     .fetch_all(&mut *conn)
     .await?;
-    let freed = freeing::free(conn, &seats, end).await?;
+    let freed = freeing::give_back(conn, &seats, end).await?;
     broadcasts::freed(after, freed, reason);
     Ok(())
 }

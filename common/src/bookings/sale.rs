@@ -413,6 +413,9 @@ async fn take_again(
     }
     let freed = freeing::free_expired(conn, seats, &room).await?;
     broadcasts::freed(after, freed, UnlockReason::Expired);
+    // What nobody has yet may go back to whoever has paid for it.
+    let freed = freeing::free_kept_back(conn, seats).await?;
+    broadcasts::freed(after, freed, UnlockReason::Expired);
 
     let mut attempt = conn.begin().await?;
     let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =

@@ -5,7 +5,7 @@
 //! [`lock_inventory`](crate::events::inventory::lock_inventory), which makes one transaction at a
 //! time the owner of its counts. How a lock is won is in [`locks`](super::locks).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::{PgConnection, types::Json};
 
@@ -68,7 +68,7 @@ pub async fn free_expired(
            AND status = 'locked' AND expires_at <= statement_timestamp()
          RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", network AS "network: _",
                    extract(epoch FROM expires_at - locked_at)::bigint AS unpaid_seconds,
-                   (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _""#,
+                   (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _", FALSE AS "is_kept_back!""#,
         &named_types as _,
         &labels as _,
         &types as _,
@@ -82,17 +82,74 @@ pub async fn free_expired(
 /// Frees seats by row id. The caller has locked the inventory, and holds the rows that decide about
 /// these seats: their own, or their booking's.
 pub async fn free(conn: &mut PgConnection, seats: &[SeatId], end: End) -> Result<Vec<Freed>> {
+    let gone = delete(conn, seats).await?;
+    count_freed(conn, gone, end).await
+}
+
+/// The same for the seats of a booking that has ended. Where the event has a waiting room that is
+/// open, they stay locked, by nobody, until the next moment at which its seats return: nobody gains
+/// by asking for them all the time. The expiry worker frees them then.
+pub async fn give_back(conn: &mut PgConnection, seats: &[SeatId], end: End) -> Result<Vec<Freed>> {
+    let mut gone = delete(conn, seats).await?;
+    let later = keep_back(conn, &gone).await?;
+    for seat in &mut gone {
+        let place = (seat.event_seat_type_id, seat.seat_label.clone());
+        seat.is_kept_back = later.contains(&place);
+    }
+    count_freed(conn, gone, end).await
+}
+
+/// Locks, for nobody, those of the seats that return later.
+async fn keep_back(
+    conn: &mut PgConnection,
+    gone: &[Gone],
+) -> Result<HashSet<(SeatTypeId, SeatLabel)>> {
+    let events: Vec<EventId> = gone.iter().map(|seat| seat.event_id).collect();
+    let types: Vec<SeatTypeId> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
+    let labels: Vec<&SeatLabel> = gone.iter().map(|seat| &seat.seat_label).collect();
+    let later = sqlx::query!(
+        r#"INSERT INTO seats (event_id, event_seat_type_id, seat_label, status, locked_at, expires_at)
+           SELECT gone.event_id, gone.seat_type, gone.label, 'locked', clock_timestamp(),
+                  to_timestamp(ceil(extract(epoch FROM clock_timestamp()) / returns_every_seconds) * returns_every_seconds)
+           FROM unnest($1::int[], $2::int[], $3::text[]) AS gone (event_id, seat_type, label)
+           JOIN waiting_rooms r ON r.event_id = gone.event_id AND r.state IN ('open', 'paused') AND returns_every_seconds > 0
+           RETURNING event_seat_type_id AS "seat_type: SeatTypeId", seat_label AS "label: SeatLabel""#,
+        &events as _,
+        &types as _,
+        &labels as _,
+    );
+    let later = later.fetch_all(conn).await?.into_iter();
+    Ok(later.map(|seat| (seat.seat_type, seat.label)).collect())
+}
+
+/// Frees those of the seats, wherever they are locked by nobody until they return.
+pub async fn free_kept_back(
+    conn: &mut PgConnection,
+    seats: &[(SeatTypeId, SeatLabel)],
+) -> Result<Vec<Freed>> {
+    let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
+        seats.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
+    let kept = sqlx::query_scalar!(
+        r#"SELECT s.id AS "id: SeatId" FROM unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
+           JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+           WHERE s.status = 'locked' AND s.user_id IS NULL"#,
+        &types as _,
+        &labels as _,
+    );
+    let kept = kept.fetch_all(&mut *conn).await?;
+    free(conn, &kept, End::Excused).await
+}
+
+async fn delete(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Gone>> {
     let gone = sqlx::query_as!(
         Gone,
         r#"DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
            RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", network AS "network: _",
                      CASE status WHEN 'locked' THEN extract(epoch FROM least(expires_at, clock_timestamp()) - locked_at)::bigint END AS unpaid_seconds,
-                     (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _""#,
+                     (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _", FALSE AS "is_kept_back!""#,
         seats as _,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    count_freed(conn, gone, end).await
+    );
+    Ok(gone.fetch_all(conn).await?)
 }
 
 /// Frees all locked seats of an event, but no booked ones. The caller has locked the inventory.
@@ -101,7 +158,7 @@ pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<
         Gone,
         r#"DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
            RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", network AS "network: _",
-                     NULL::bigint AS unpaid_seconds, NULL::integer AS "booking_id: _""#,
+                     NULL::bigint AS unpaid_seconds, NULL::integer AS "booking_id: _", FALSE AS "is_kept_back!""#,
         event as _,
     )
     .fetch_all(&mut *conn)
@@ -120,18 +177,21 @@ struct Gone {
     unpaid_seconds: Option<i64>,
     /// The booking that it was in.
     booking_id: Option<BookingId>,
+    /// Whether it is locked again, by nobody, and not free.
+    is_kept_back: bool,
 }
 
 /// The least that a seat counts for its user which was held and not paid for. It bounds the rows of
 /// who locks and releases without end: see [`unpaid`](super::unpaid).
 const LEAST_SECONDS: i64 = 60;
 
-/// Adds deleted seats to the counts again, and to what their holders have not paid for.
+/// Adds deleted seats to the counts again, but for those that return later, and to what their holders have not paid for.
 async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Result<Vec<Freed>> {
     if gone.is_empty() {
         return Ok(vec![]);
     }
-    let types: Vec<SeatTypeId> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
+    let free = gone.iter().filter(|seat| !seat.is_kept_back);
+    let types: Vec<SeatTypeId> = free.map(|seat| seat.event_seat_type_id).collect();
     let unpaid = gone
         .iter()
         .filter(|_| !matches!(end, End::Excused))
@@ -177,7 +237,8 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Resu
     .fetch_all(conn)
     .await?;
     let counts: HashMap<SeatTypeId, _> = counts.into_iter().map(|row| (row.id, row)).collect();
-    let freed = gone.into_iter().map(|seat| {
+    let free = gone.into_iter().filter(|seat| !seat.is_kept_back);
+    let freed = free.map(|seat| {
         let counted = counts.get(&seat.event_seat_type_id);
         let counted = counted.ok_or_else(|| Error::internal("a freed seat has no type"))?;
         Ok(Freed {

@@ -31,6 +31,7 @@ pub struct Room {
     pub most_calls: i32,
     /// Whether whoever joins needs a proved phone, and each phone has one place.
     pub needs_phone: bool,
+    pub returns_every_seconds: i32,
     pub pace: f64,
 }
 
@@ -46,17 +47,18 @@ pub struct Terms {
     pub most_calls: Option<i32>,
     /// Whether whoever joins needs a proved phone; usually so.
     pub needs_phone: Option<bool>,
+    /// How often the seats of bookings that have ended return: up to an hour, or zero for at once;
+    /// usually five minutes.
+    pub returns_every: Option<Duration>,
 }
 
-impl Terms {
-    fn window_seconds(&self) -> Result<Option<i32>> {
-        let seconds = self.window.map(|window| window.as_secs().try_into());
-        seconds.transpose().map_err(|_| Error::invalid(LIMITS))
-    }
+fn seconds(time: Option<Duration>) -> Result<Option<i32>> {
+    let seconds = time.map(|time| time.as_secs().try_into());
+    seconds.transpose().map_err(|_| Error::invalid(LIMITS))
 }
 
-const LIMITS: &str = "A window has 60 to 3600 seconds; 1 to 1000000 visitors shop at once, and as \
-                      many are called in a minute";
+const LIMITS: &str = "A window has 60 to 3600 seconds; seats return at once, or every 1 to 3600 \
+                      seconds; 1 to 1000000 visitors shop at once, and as many are called in a minute";
 
 /// Rules that a row of `waiting_rooms` breaks, in words.
 fn refused(error: sqlx::Error) -> Error {
@@ -123,15 +125,16 @@ async fn announce(
     }
     let seed: [u8; 32] = rand::random();
     sqlx::query!(
-        "INSERT INTO waiting_rooms (event_id, opens_at, seed, window_seconds, most_shoppers, most_calls, pace, needs_phone)
-         VALUES ($1, $2, $3, coalesce($4, 600), coalesce($5, 500), coalesce($6, 600), coalesce($6, 600), coalesce($7, TRUE))",
+        "INSERT INTO waiting_rooms (event_id, opens_at, seed, window_seconds, most_shoppers, most_calls, pace, needs_phone, returns_every_seconds)
+         VALUES ($1, $2, $3, coalesce($4, 600), coalesce($5, 500), coalesce($6, 600), coalesce($6, 600), coalesce($7, TRUE), coalesce($8, 300))",
         event as _,
         opens_at,
         &seed,
-        terms.window_seconds()?,
+        seconds(terms.window)?,
         terms.most_shoppers,
         terms.most_calls,
         terms.needs_phone,
+        seconds(terms.returns_every)?,
     )
     .execute(&mut *conn)
     .await
@@ -145,14 +148,15 @@ async fn change(conn: &mut PgConnection, event: EventId, terms: Terms) -> Result
         "UPDATE waiting_rooms SET opens_at = CASE WHEN drawn_at IS NULL THEN coalesce($2, opens_at) ELSE opens_at END,
                 window_seconds = coalesce($3, window_seconds), most_shoppers = coalesce($4, most_shoppers),
                 most_calls = coalesce($5, most_calls), pace = CASE WHEN coalesce($5, most_calls) = most_calls THEN pace ELSE $5 END,
-                needs_phone = coalesce($6, needs_phone)
+                needs_phone = coalesce($6, needs_phone), returns_every_seconds = coalesce($7, returns_every_seconds)
          WHERE event_id = $1 AND state <> 'closed' AND ($2::timestamptz IS NULL OR drawn_at IS NULL)",
         event as _,
         terms.opens_at,
-        terms.window_seconds()?,
+        seconds(terms.window)?,
         terms.most_shoppers,
         terms.most_calls,
         terms.needs_phone,
+        seconds(terms.returns_every)?,
     )
     .execute(&mut *conn)
     .await
@@ -201,7 +205,7 @@ pub async fn room(conn: &mut PgConnection, event: EventId) -> Result<Room> {
     let room = sqlx::query_as!(
         Room,
         r#"SELECT event_id AS "event_id: _", state AS "state: _", opens_at AS "opens_at: _", encode(commitment, 'hex') AS "commitment!",
-                  drawn_at AS "drawn_at: _", last_position, called, window_seconds, most_shoppers, most_calls, needs_phone, pace
+                  drawn_at AS "drawn_at: _", last_position, called, window_seconds, most_shoppers, most_calls, needs_phone, returns_every_seconds, pace
            FROM waiting_rooms WHERE event_id = $1"#,
         event as _,
     );
@@ -225,6 +229,7 @@ pub struct Sale {
     pub most_shoppers: i32,
     pub most_calls: i32,
     pub needs_phone: bool,
+    pub returns_every_seconds: i32,
     pub pace: f64,
 }
 
@@ -241,7 +246,7 @@ pub async fn sales(
                   (SELECT count(*) FROM waiting_room_visitors v
                    WHERE v.event_id = r.event_id AND called_at IS NOT NULL AND ended_at IS NULL AND window_ends_at > now()) AS "shoppers!",
                   (SELECT coalesce(sum(available_quantity), 0) FROM event_seat_types t WHERE t.event_id = r.event_id) AS "free_seats!",
-                  window_seconds, most_shoppers, most_calls, needs_phone, pace
+                  window_seconds, most_shoppers, most_calls, needs_phone, returns_every_seconds, pace
            FROM waiting_rooms r JOIN events e ON e.id = r.event_id
            WHERE $1::int IS NULL OR r.event_id = $1
            ORDER BY r.state = 'closed', opens_at DESC LIMIT $2"#,

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub called: i64,
     /// How many visitors are called in a minute at most, at present.
     pub calls_per_minute: i64,
+    /// When seats of bookings that have ended are free again, if there are any: not before.
+    pub seats_return_at: Option<Timestamp>,
     /// Whether there is no seat left that could still become free without a cancellation.
     pub sold_out: bool,
     #[serde(skip)]
@@ -44,6 +46,8 @@ pub async fn snapshots(conn: &mut PgConnection) -> Result<Vec<Snapshot>> {
                   CASE WHEN drawn_at IS NULL THEN early ELSE last_position - called END AS "waiting!", pace,
                   seats.free = 0 AND NOT EXISTS (
                       SELECT 1 FROM event_seat_types t JOIN seats s ON s.event_seat_type_id = t.id AND s.status = 'locked' WHERE t.event_id = r.event_id) AS "sold_out!",
+                  (SELECT min(s.expires_at) FROM event_seat_types t JOIN seats s ON s.event_seat_type_id = t.id AND s.status = 'locked' AND s.user_id IS NULL
+                   WHERE t.event_id = r.event_id) AS "seats_return_at: Timestamp",
                   shoppers.n AS "shoppers!", event_visibility(e) AS "visibility!: sqlx::types::Json<Visibility>"
            FROM waiting_rooms r JOIN events e ON e.id = r.event_id
            CROSS JOIN LATERAL (SELECT coalesce(sum(available_quantity), 0) AS free FROM event_seat_types t WHERE t.event_id = r.event_id) seats
@@ -62,6 +66,7 @@ pub async fn snapshots(conn: &mut PgConnection) -> Result<Vec<Snapshot>> {
         waiting: row.waiting,
         called: row.called,
         calls_per_minute: row.pace.round() as i64,
+        seats_return_at: row.seats_return_at,
         sold_out: row.sold_out,
         visibility: row.visibility.0,
         shoppers: row.shoppers,

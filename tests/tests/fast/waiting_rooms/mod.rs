@@ -5,6 +5,7 @@ mod calling;
 mod draw;
 mod locking;
 mod operating;
+mod returns;
 mod visits;
 
 use nexus_tests::{
