@@ -132,6 +132,7 @@ async fn an_operator_ends_every_session_and_its_sockets_are_told_no_more() {
 
     let after = log_in(&stack, email).await;
     let new = stack.socket_with("the new socket", &after, there).await;
+    new.call("delete_event", &[json!({})]).await;
     let mut number = 0;
     eventually("only the new socket hears of the draft", SOON, async || {
         number += 1;
@@ -150,6 +151,8 @@ async fn a_socket_of_a_session_that_is_logged_out_is_told_no_more_and_the_others
     let first = registered(&stack, "asha@nexus.example").await;
     let second = log_in(&stack, "asha@nexus.example").await;
     let (ended, open) = (stack.socket("ended", &first).await, stack.socket("open", &second).await);
+    // See above.
+    open.call("delete_event", &[json!({})]).await;
     first.post("/auth/logout", json!({})).await.ok();
     let mut draft = event_request(&[("VIP", 100.0, 50)]);
     draft["status"] = json!("draft");
